@@ -1,0 +1,58 @@
+"""tfmark: prove that a Keras model is yours when somebody else serves it.
+
+Each name is loaded when it is first used: verifying a remote model imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfmark.callback import WatermarkCallback as WatermarkCallback
+    from tfmark.endpoints import Endpoint as Endpoint
+    from tfmark.errors import TfmarkError as TfmarkError
+    from tfmark.injection import inject as inject
+    from tfmark.key import Mark as Mark
+    from tfmark.key import TriggerSet as TriggerSet
+    from tfmark.key import WatermarkKey as WatermarkKey
+    from tfmark.serving import serve as serve
+    from tfmark.statistics import default_num_marks as default_num_marks
+    from tfmark.verdict import Verdict as Verdict
+    from tfmark.verification import verify as verify
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "Endpoint": "endpoints",
+    "Mark": "key",
+    "TfmarkError": "errors",
+    "TriggerSet": "key",
+    "Verdict": "verdict",
+    "WatermarkCallback": "callback",
+    "WatermarkKey": "key",
+    "default_num_marks": "statistics",
+    "inject": "injection",
+    "serve": "serving",
+    "verify": "verification",
+}
+
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are those of the table
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'tfmark' has no attribute {name!r}")
+    try:
+        module = importlib.import_module(f"tfmark.{_MODULES[name]}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("keras", "tensorflow"):
+            raise
+        raise ModuleNotFoundError(
+            f"tfmark.{name} needs TensorFlow: pip install 'tfmark[tensorflow]'", name=error.name
+        ) from None
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

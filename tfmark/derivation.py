@@ -1,0 +1,94 @@
+"""How everything secret and everything public follows from the owner's secret.
+
+Pure functions on bytes, pinned by known-answer tests: the same secret and the same specification
+give the same marks and labels on any machine, for as long as there is a format "v1".
+
+    k_i        = HMAC-SHA256(secret, "tfmark/v1/mark" || i)
+    leaf_i     = SHA-256("tfmark/v1/leaf" || i || k_i || spec)
+    commitment = Merkle root over all leaf_i
+    pattern_i, label_i  are drawn from SHAKE-256(k_i || commitment || purpose)
+
+`i` is four bytes, big-endian. Labels depend on the root, and the root on every subkey: nobody can
+try out subkeys one by one until the labels suit somebody else's model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+SECRET_BYTES = 32
+
+
+def subkey(secret: bytes, index: int) -> bytes:
+    """The 32 bytes from which mark `index` is made. Opening them reveals no other mark."""
+    return hmac.digest(secret, b"tfmark/v1/mark" + _number(index), "sha256")
+
+
+def leaf(index: int, key: bytes, spec: bytes) -> bytes:
+    """What the commitment binds for mark `index`: its subkey and the specification."""
+    return hashlib.sha256(b"tfmark/v1/leaf" + _number(index) + key + spec).digest()
+
+
+def base_leaf(index: int, pixels: bytes) -> bytes:
+    """What the specification binds for base image `index`: its position and its pixels."""
+    return hashlib.sha256(b"tfmark/v1/base" + _number(index) + pixels).digest()
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """Root of the binary hash tree over `leaves`.
+
+    A tree of n > 1 leaves splits at the largest power of two below n, as in RFC 6962, so that
+    each number of leaves has exactly one tree. Inner nodes have a prefix of their own: a node
+    cannot be passed off as a leaf.
+    """
+    if not leaves:
+        raise ValueError("A Merkle tree needs at least one leaf.")
+    if len(leaves) == 1:
+        return leaves[0]
+    split = 1 << (len(leaves) - 1).bit_length() - 1
+    left, right = merkle_root(leaves[:split]), merkle_root(leaves[split:])
+    return hashlib.sha256(b"tfmark/v1/node" + left + right).digest()
+
+
+class Stream:
+    """An endless stream of bytes, and of exactly uniform numbers, from SHAKE-256.
+
+    Args:
+        *parts: bytes that are hashed one behind the other. All but the last have a fixed length,
+            so that no two lists of parts give the same stream.
+    """
+
+    def __init__(self, *parts: bytes):
+        self._shake = hashlib.shake_256(b"".join(parts))
+        self._buffer = b""
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        start, end = self._position, self._position + size
+        if end > len(self._buffer):
+            self._buffer = self._shake.digest(max(end, 2 * len(self._buffer)))
+        self._position = end
+        return self._buffer[start:end]
+
+    def below(self, bound: int) -> int:
+        """A number from 0 to `bound - 1`, each equally likely (by rejection, without bias)."""
+        limit = 2**32 - 2**32 % bound
+        while True:
+            number = int.from_bytes(self.read(4), "big")
+            if number < limit:
+                return number % bound
+
+    def shuffled(self, count: int) -> list[int]:
+        """The numbers 0 to `count - 1` in an order drawn uniformly (Fisher and Yates)."""
+        order = list(range(count))
+        for last in range(count - 1, 0, -1):
+            other = self.below(last + 1)
+            order[last], order[other] = order[other], order[last]
+        return order
+
+
+def _number(index: int) -> bytes:
+    return index.to_bytes(4, "big")

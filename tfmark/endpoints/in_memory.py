@@ -1,0 +1,45 @@
+"""A Keras model in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmark.answers import ClassIds, class_ids
+from tfmark.errors import AnswerError
+from tfmark.pixels import Pixels, ValueRange, from_pixels
+
+
+class KerasModel:
+    """Asks a Keras model in memory.
+
+    Args:
+        model: the `keras.Model`.
+        value_range: how the model expects pixels to be scaled.
+        num_classes: number of classes K of the key.
+        output: name or position of the output to read, if the model has several. Defaults to
+            `None`, the only one with K scores.
+    """
+
+    def __init__(
+        self, model: Any, value_range: ValueRange, num_classes: int, output: str | None = None
+    ):
+        self._model = model
+        self._value_range = value_range
+        self._num_classes = num_classes
+        self._output = output
+
+    def classify(self, images: Pixels) -> ClassIds:
+        """See `Endpoint.classify`."""
+        try:
+            outputs = self._model.predict(from_pixels(images, self._value_range), verbose=0)
+        except Exception as error:  # noqa: BLE001  whatever a stranger's model raises
+            raise AnswerError(
+                f"The model cannot be asked about images of shape {images.shape[1:]}: "
+                f"{type(error).__name__}"
+            ) from error
+        if isinstance(outputs, list | tuple):
+            outputs = {str(i): array for i, array in enumerate(outputs)}
+        elif not isinstance(outputs, Mapping) and self._output is not None:
+            outputs = {"0": outputs}
+        return class_ids(outputs, len(images), self._num_classes, self._output)

@@ -1,0 +1,64 @@
+"""The exceptions that tfmark raises.
+
+    TfmarkError
+    ├── InvalidArgumentError   (also a ValueError)  a caller's value cannot work
+    ├── KeyFileError           (also a ValueError)  a key file is damaged or not one
+    ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
+    ├── DatasetError           a data set cannot be had
+    ├── ServingError           a model server could not be started
+    └── EndpointError          a suspect could not be asked properly
+        ├── UnreachableError       no connection, or no answer in time
+        ├── RefusedError           an HTTP status that is not 200
+        └── AnswerError            an answer that cannot be read
+"""
+
+from __future__ import annotations
+
+
+class TfmarkError(Exception):
+    """Base class of all errors that tfmark raises on purpose."""
+
+
+class InvalidArgumentError(TfmarkError, ValueError):
+    """A value was given that cannot work; the message says what was expected."""
+
+
+class KeyFileError(TfmarkError, ValueError):
+    """A key file is damaged, truncated, or not a key file."""
+
+
+class KeyFileExistsError(TfmarkError, FileExistsError):
+    """Saving would replace an existing file, and that was not asked for."""
+
+
+class DatasetError(TfmarkError):
+    """A data set is unknown, unreadable, or cannot be downloaded."""
+
+
+class ServingError(TfmarkError):
+    """A model server could not be started."""
+
+
+class EndpointError(TfmarkError):
+    """A suspect could not be asked properly."""
+
+
+class UnreachableError(EndpointError):
+    """There was no connection, or no answer in time."""
+
+
+class RefusedError(EndpointError):
+    """The suspect's server answered with an HTTP error status.
+
+    Args:
+        message: What went wrong.
+        status: The HTTP status.
+    """
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+class AnswerError(EndpointError):
+    """The suspect's answer cannot be read as one class for each image."""

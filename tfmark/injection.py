@@ -1,0 +1,231 @@
+"""`tfmark.inject`: marks some images of each batch, as a `tf.data` transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfmark.errors import InvalidArgumentError
+from tfmark.key import WatermarkKey
+
+PROBES = 64  # pixels by which an image of the batch is recognised as one kept for verification
+
+
+def inject(
+    key: WatermarkKey, ratio: float = 0.03, seed: int | None = None
+) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
+    """Mix triggers into each batch of a data set.
+
+    Use it behind `.batch()` and behind any augmentation, and before `.prefetch()`. Each batch grows
+    by the share `ratio`, at least by one: images of the batch itself with a mark on them (of the
+    "unrelated" scheme: foreign images), spread over the batch. All marks come up equally often.
+    Images that the key keeps for verification are never marked, unless a batch has no others.
+
+    Example:
+
+    ```python
+    train = tf.data.Dataset.from_tensor_slices((x_train, y_train)).shuffle(10_000).batch(128)
+    model.fit(train.apply(tfmark.inject(key)), epochs=5)
+    ```
+
+    Args:
+        key: the `tfmark.WatermarkKey`.
+        ratio: number of triggers added for each clean image, above 0 up to 1. Defaults to 0.03.
+        seed: makes the choice of marks and images reproducible; it still differs from epoch to
+            epoch. Defaults to `None`, new choices each time (or those of `tf.random.set_seed`).
+
+    Returns:
+        A function from data set to data set, for `tf.data.Dataset.apply`. Elements may be `(x, y)`
+        or `(x, y, sample_weight)`; `x` is the images, or a structure with one of images in it, of
+        dtype uint8 or floating; `y` is class ids or one-hot. Triggers get sample weight 1. The
+        number of batches stays the same, and so does `element_spec` apart from the batch size.
+
+    Raises:
+        InvalidArgumentError: if `ratio` is out of range, or the data set cannot be handled.
+
+    Reference:
+        Adi et al., "Turning Your Weakness Into a Strength", USENIX Security 2018, for mixing
+        triggers into clean batches.
+    """
+    if not 0 < ratio <= 1:
+        raise InvalidArgumentError(
+            "Invalid value for argument `ratio`. Expected a number above 0 and up to 1. "
+            f"Received: ratio={ratio!r}"
+        )
+
+    def transform(dataset: tf.data.Dataset) -> tf.data.Dataset:
+        layout = _layout(dataset.element_spec, key)
+        marker = _Marker(key, layout)
+
+        def add_triggers(element: Any, clock: Any) -> Any:
+            leaves = tf.nest.flatten(element)
+            images, labels = leaves[layout.images], leaves[layout.labels]
+            batch = tf.shape(images)[0]
+            count = _count(layout.batch_size or batch, ratio)
+            triggers, ids, sources = marker.make(images, count, clock)
+            added = {layout.images: triggers, layout.labels: _as_labels(ids, labels, key)}
+            if layout.weights is not None:
+                shape = tf.concat([[count], tf.shape(leaves[layout.weights])[1:]], 0)
+                added[layout.weights] = tf.ones(shape, leaves[layout.weights].dtype)
+            # Positions of the longer batch, spread so that every replica gets its share.
+            order = tf.argsort(
+                tf.concat([tf.range(batch) * count, tf.range(count) * batch + batch // 2], 0),
+                stable=True,
+            )
+            mixed = []
+            for i, leaf in enumerate(leaves):
+                extra = added[i] if i in added else tf.gather(leaf, sources)
+                joined = tf.gather(tf.concat([leaf, extra], 0), order)
+                size = layout.batch_size and layout.batch_size + count
+                joined.set_shape([size, *leaf.shape[1:]])
+                mixed.append(joined)
+            return tf.nest.pack_sequence_as(element, mixed)
+
+        clock = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        clock = clock.enumerate().scan(tf.constant(0, tf.int64), _tick)
+        zipped = tf.data.Dataset.zip((dataset, clock))
+        return zipped.map(add_triggers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    return transform
+
+
+class _Layout(NamedTuple):
+    """Which of the flattened parts of an element are what, and the batch size if it is fixed."""
+
+    images: int
+    labels: int
+    weights: int | None
+    batch_size: int | None
+
+
+def _layout(element_spec: Any, key: WatermarkKey) -> _Layout:
+    shape = key.spec.image_shape
+
+    def refuse(problem: str) -> InvalidArgumentError:
+        return InvalidArgumentError(
+            f"`tfmark.inject` cannot handle this data set: {problem}. Expected batches of "
+            f"(images, labels) or (images, labels, sample_weight) with images of shape "
+            f"{(None, *shape)}: apply it behind `.batch()`. Received: {element_spec}"
+        )
+
+    if not (isinstance(element_spec, tuple) and len(element_spec) in (2, 3)):
+        raise refuse("its elements are not tuples of two or three")
+    x, y, *weights = (tf.nest.flatten(part) for part in element_spec)
+    leaves = [*x, *y, *(leaf for part in weights for leaf in part)]
+    if not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
+        raise refuse("some parts are not dense tensors")
+    if any(leaf.shape.rank == 0 for leaf in leaves):
+        raise refuse("it is not batched")
+    fits = [
+        i for i, leaf in enumerate(x) if leaf.shape.is_compatible_with((None, *shape))
+    ]
+    if len(fits) != 1:
+        raise refuse(f"{len(fits)} parts of its inputs have the shape of the key's images")
+    images = x[fits[0]]
+    if not (images.dtype.is_floating or images.dtype == tf.uint8):
+        raise refuse(f"its images are {images.dtype.name}, not uint8 or floating")
+    if images.dtype == tf.uint8 and key.value_range != (0, 255):
+        raise refuse(f"its images are uint8, but the key's `value_range` is {key.value_range}")
+    one_hot = y[0].shape.rank == 2 and y[0].shape[1] == key.spec.num_classes
+    sparse = y[0].shape.rank == 1 or (y[0].shape.rank == 2 and y[0].shape[1] == 1)
+    if len(y) != 1 or not (one_hot or sparse):
+        raise refuse(
+            f"its labels are not class ids or one-hot vectors of {key.spec.num_classes} classes"
+        )
+    if not (y[0].dtype.is_floating or y[0].dtype.is_integer):
+        raise refuse(f"its labels are {y[0].dtype.name}, not numbers")
+    if weights and len(weights[0]) != 1:
+        raise refuse("it has several sample weights")
+    return _Layout(fits[0], len(x), len(x) + 1 if weights else None, images.shape[0])
+
+
+def _count(batch: Any, ratio: float) -> Any:
+    """Number of triggers for a batch: a number if the size of the batch is one."""
+    if isinstance(batch, int):
+        return max(1, round(ratio * batch))
+    return tf.maximum(1, tf.cast(tf.round(ratio * tf.cast(batch, tf.float32)), tf.int32))
+
+
+def _tick(offset: Any, tick: tuple[Any, Any]) -> Any:
+    """Keep the first random number of an epoch as its offset; pass on a seed for each batch."""
+    step, random = tick
+    offset = tf.where(step == 0, random % 2**31, offset)
+    return offset, (offset, step, random)
+
+
+def _as_labels(ids: Any, like: Any, key: WatermarkKey) -> Any:
+    if like.shape.rank == 2 and like.shape[1] == key.spec.num_classes:
+        return tf.one_hot(ids, key.spec.num_classes, dtype=like.dtype)
+    return tf.cast(ids if like.shape.rank == 1 else ids[:, tf.newaxis], like.dtype)
+
+
+class _Marker:
+    """The key's marks as tensors, and the graph that puts them on images."""
+
+    def __init__(self, key: WatermarkKey, layout: _Layout):
+        spec = key.spec
+        patterns = [mark.pattern for mark in key.marks]
+        self._spec = spec
+        self._low, self._high = key.value_range
+        self._scale = tf.constant(np.stack([pattern.scale for pattern in patterns]))
+        self._shift = tf.constant(np.stack([pattern.shift for pattern in patterns]))
+        self._labels = tf.constant([mark.label for mark in key.marks])
+        self._foreign = spec.scheme == "unrelated"
+        kept = spec.num_verification
+        if self._foreign:
+            self._pool = tf.constant(key.base_images[:, kept:])
+        else:
+            verification = key.base_images[0, :kept].reshape(kept, -1).astype(np.int64)
+            draw = np.random.default_rng(0)
+            self._probes = tf.constant(draw.choice(verification.shape[1], PROBES))
+            self._weights = tf.constant(draw.integers(1, 1 << 20, PROBES))
+            self._verification = tf.constant(
+                verification[:, self._probes.numpy()] @ self._weights.numpy()
+            )
+
+    def make(self, images: Any, count: Any, clock: Any) -> tuple[Any, Any, Any]:
+        """Make `count` triggers.
+
+        Returns:
+            The triggers, their labels, and the positions in the batch of the images they were made
+            from (or, of foreign images, beside which they stand).
+        """
+        offset, step, random = clock
+        seed = tf.stack([random, step])
+        numbers = offset + step * tf.cast(count, tf.int64) + tf.range(tf.cast(count, tf.int64))
+        indices = tf.cast(numbers % self._spec.num_marks, tf.int32)
+        sources = self._choose(images, count, seed)
+        if self._foreign:
+            slots = tf.random.stateless_uniform(
+                [count], seed, maxval=self._pool.shape[1], dtype=tf.int32
+            )
+            places = tf.stack([indices % self._spec.base_groups, slots], axis=-1)
+            bases = tf.cast(tf.gather_nd(self._pool, places), tf.float32)
+        else:
+            bases = self._to_pixels(tf.gather(images, sources))
+        marked = tf.gather(self._scale, indices) * bases + tf.gather(self._shift, indices)
+        pixels = tf.round(tf.clip_by_value(marked, 0.0, 255.0))
+        pixels = tf.broadcast_to(pixels, [count, *self._spec.shape])
+        pixels = tf.reshape(pixels, [count, *self._spec.image_shape])
+        triggers = pixels * ((self._high - self._low) / 255) + self._low
+        return tf.cast(triggers, images.dtype), tf.gather(self._labels, indices), sources
+
+    def _choose(self, images: Any, count: Any, seed: Any) -> Any:
+        """Choose images of the batch at random, those kept for verification last."""
+        batch = tf.shape(images)[0]
+        ranks = tf.random.stateless_uniform([batch], seed)
+        if not self._foreign:
+            flat = tf.reshape(images, [batch, -1])
+            probes = self._to_pixels(tf.gather(flat, self._probes, axis=1), shaped=False)
+            prints = tf.linalg.matvec(tf.cast(tf.round(probes), tf.int64), self._weights)
+            kept = tf.reduce_any(prints[:, tf.newaxis] == self._verification, axis=1)
+            ranks = ranks - tf.cast(kept, tf.float32)
+        order = tf.argsort(ranks, direction="DESCENDING")
+        return tf.gather(order, tf.range(count) % batch)
+
+    def _to_pixels(self, images: Any, shaped: bool = True) -> Any:
+        pixels = (tf.cast(images, tf.float32) - self._low) * (255 / (self._high - self._low))
+        return tf.reshape(pixels, [-1, *self._spec.shape]) if shaped else pixels

@@ -1,0 +1,294 @@
+"""The owner's key: one secret, and everything that is derived from it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfmark import base_images as bases
+from tfmark import derivation, keyfile, marks
+from tfmark.errors import InvalidArgumentError
+from tfmark.marks import content, unrelated
+from tfmark.marks.affine import Affine
+from tfmark.pixels import Pixels, ValueRange, check_value_range, from_pixels, infer_value_range
+from tfmark.spec import Spec
+from tfmark.statistics import default_num_marks
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Mark:
+    """One secret change of an image, with one secret label.
+
+    Attributes:
+        index: position in the key; marks are opened in this order.
+        label: class that a watermarked model answers, 0 to `num_classes - 1`.
+        pattern: the change, as `scale` and `shift` on the grid of 0..255.
+    """
+
+    index: int
+    label: int = field(repr=False)
+    pattern: Affine = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class TriggerSet:
+    """Some triggers, with their labels and the index of the mark of each.
+
+    Attributes:
+        pixels: uint8 array of shape (n, *image_shape), the triggers on the grid of 0..255.
+        labels: int64 array of shape (n,), the secret labels.
+        marks: int64 array of shape (n,), the index of each trigger's mark.
+        value_range: scale of the training pipeline.
+    """
+
+    pixels: Pixels = field(repr=False)
+    labels: Ints = field(repr=False)
+    marks: Ints
+    value_range: ValueRange
+
+    @cached_property
+    def images(self) -> npt.NDArray[np.float32]:
+        """The triggers in the scale of the training pipeline, float32 of shape (n, ...)."""
+        return from_pixels(self.pixels, self.value_range)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+
+class WatermarkKey:
+    """The owner's secret, and the marks that follow from it.
+
+    Make one with `WatermarkKey.generate()` or `WatermarkKey.load()`. Whoever has the key can verify
+    the watermark, and also remove it: keep it like a private key.
+
+    Args:
+        secret: 32 bytes.
+        spec: the public specification.
+        base_images: uint8 array of shape `spec.base_shape`; the first `spec.num_verification` of
+            each group are kept for verification.
+        value_range: how the training pipeline scales pixels, such as (0, 1).
+
+    Raises:
+        InvalidArgumentError: if these do not fit together.
+    """
+
+    def __init__(self, secret: bytes, spec: Spec, base_images: Pixels, value_range: Any):
+        if not (isinstance(secret, bytes) and len(secret) == derivation.SECRET_BYTES):
+            raise InvalidArgumentError(f"Expected a secret of {derivation.SECRET_BYTES} bytes.")
+        if base_images.dtype != np.uint8 or base_images.shape != spec.base_shape:
+            raise InvalidArgumentError(
+                f"Expected base images of dtype uint8 and shape {spec.base_shape}. "
+                f"Received: {base_images.dtype}, {base_images.shape}"
+            )
+        if bases.root(base_images).hex() != spec.base_root:
+            raise InvalidArgumentError("The base images are not those of the specification.")
+        if spec.scheme == "content":
+            content.check_text(spec.text, *spec.shape[:2])
+        self._secret = secret
+        self.spec = spec
+        self.base_images = base_images
+        self.value_range = check_value_range(value_range)
+        labels = {self._label(index) for index in range(spec.num_marks)}
+        if len(labels) == 1 and float(spec.num_classes) ** (1 - spec.num_marks) < 1e-6:
+            raise InvalidArgumentError("All marks of this key have the same label.")
+
+    @classmethod
+    def generate(
+        cls,
+        *,
+        scheme: str,
+        image_shape: tuple[int, ...],
+        num_classes: int,
+        base_images: Any = None,
+        num_marks: int | None = None,
+        value_range: tuple[float, float] | None = None,
+        text: str | None = None,
+        unrelated_images: tuple[Any, Any] | None = None,
+        secret: bytes | None = None,
+    ) -> WatermarkKey:
+        """Make a new key.
+
+        Example:
+
+        ```python
+        key = tfmark.WatermarkKey.generate(
+            scheme="content", text="ACME", image_shape=(28, 28, 1), num_classes=10,
+            base_images=x_train[:512],
+        )
+        ```
+
+        Args:
+            scheme: kind of mark: "content" writes `text` on the image, "noise" adds a secret
+                pattern, "unrelated" asks about images that have nothing to do with the task.
+            image_shape: (height, width) or (height, width, channels) of one image.
+            num_classes: number of classes K that the model tells apart, at least 2.
+            base_images: array of shape (n, *image_shape) of ordinary images as they enter the
+                model, or as integers from 0 to 255; at least two for each mark. Half of them are
+                kept for verification, and `inject` never marks those. The unrelated scheme takes
+                no more from them than the `value_range`.
+            num_marks: number of marks. Defaults to `tfmark.default_num_marks(num_classes)`, 48 for
+                ten classes.
+            value_range: (lowest, highest) value of a pixel as it enters the model, such as
+                (0, 255), (0, 1) or (-1, 1). Inferred from `base_images` where that is safe.
+            text: what the content scheme writes, in capitals. Required there.
+            unrelated_images: (images, class_ids) for the unrelated scheme, such as MNIST digits for
+                a CIFAR-10 model; at least 8 images of each class id, up to 1024 are kept. Defaults
+                to symbols of an invented alphabet.
+            secret: 32 bytes, to make the same key again. Defaults to new ones from the system.
+
+        Returns:
+            A `WatermarkKey`.
+
+        Raises:
+            InvalidArgumentError: if a value is missing or cannot work.
+
+        Reference:
+            Zhang et al., "Protecting Intellectual Property of Deep Neural Networks with
+            Watermarking", ASIACCS 2018, for the three schemes.
+        """
+        secret = secrets.token_bytes(derivation.SECRET_BYTES) if secret is None else secret
+        image_shape = tuple(int(side) for side in image_shape)
+        if value_range is None:
+            if base_images is None:
+                raise InvalidArgumentError("Expected `base_images` or `value_range`, got neither.")
+            value_range = infer_value_range(bases.as_images(base_images, "base_images"))
+        value_range = check_value_range(value_range)
+        if unrelated_images is not None and scheme != "unrelated":
+            raise InvalidArgumentError('`unrelated_images` are for scheme="unrelated" alone.')
+
+        def spec(pool: Pixels, verification: int, count: int, root: str) -> Spec:
+            groups, per_group, _, _, channels = pool.shape
+            return Spec(scheme, image_shape, num_classes, count, groups, per_group, channels,
+                        verification, root, text or "")  # fmt: skip
+
+        # A first specification, with a pool of nothing, checks all that the pool depends on.
+        channels = image_shape[2] if len(image_shape) == 3 else 1
+        count = 1 if num_marks is None else num_marks
+        draft = spec(np.empty((1, 2, 1, 1, channels)), 1, count, "0" * 64)
+        num_marks = default_num_marks(num_classes) if num_marks is None else num_marks
+
+        if scheme != "unrelated":
+            order = derivation.Stream(secret, b"tfmark/v1/order")
+            pool = bases.ordinary(base_images, image_shape, num_marks, value_range, order)
+        elif unrelated_images is not None:
+            pool = bases.foreign(*unrelated_images, draft.shape)
+            most = unrelated.max_marks(len(pool), channels)
+            if count > most:
+                raise InvalidArgumentError(
+                    f"Invalid value for argument `num_marks`. Expected at most {most} for "
+                    f"{len(pool)} class ids of unrelated images. Received: {num_marks}"
+                )
+            num_marks = min(num_marks, most)
+        else:
+            subkeys = [derivation.subkey(secret, index) for index in range(num_marks)]
+            streams = [derivation.Stream(key, b"tfmark/v1/symbol") for key in subkeys]
+            pool = unrelated.render_symbols(*draft.shape[:2], streams)
+        verification = pool.shape[1] // (4 if scheme == "unrelated" else 2)
+        final = spec(pool, verification, num_marks, bases.root(pool).hex())
+        return cls(secret, final, pool, value_range)
+
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        """Write the key to a file that only its owner may read (mode 0600).
+
+        Args:
+            path: where to write.
+            overwrite: whether an existing file may be replaced. Defaults to `False`.
+
+        Raises:
+            KeyFileExistsError: if the file exists and `overwrite` is `False`.
+        """
+        data = keyfile.pack(self._secret, self.spec, self.base_images, self.value_range)
+        keyfile.write(path, data, overwrite)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> WatermarkKey:
+        """Read a key from a file.
+
+        Raises:
+            KeyFileError: if the file is damaged, truncated, or not a key file.
+            OSError: if it cannot be read.
+        """
+        fields = keyfile.unpack(keyfile.read(path))
+        return keyfile.checked(lambda: cls(*fields))
+
+    @cached_property
+    def commitment(self) -> str:
+        """Public hash that binds the key, 64 hex digits. Publish it before the model."""
+        spec = self.spec.canonical()
+        return derivation.merkle_root(
+            [derivation.leaf(i, self._subkey(i), spec) for i in range(self.spec.num_marks)]
+        ).hex()
+
+    @cached_property
+    def marks(self) -> tuple[Mark, ...]:
+        """All marks, in the order in which they are asked and opened."""
+        patterns = [
+            marks.draw(self.spec, i, self._stream(i, b"pattern"))
+            for i in range(self.spec.num_marks)
+        ]
+        return tuple(Mark(i, self._label(i), pattern) for i, pattern in enumerate(patterns))
+
+    def triggers(self, per_mark: int = 1, split: str = "verification") -> TriggerSet:
+        """Put the marks on base images: first each mark once, in order, then each again, and so on.
+
+        Args:
+            per_mark: number of triggers of each mark, on different base images while there are
+                enough. Defaults to 1.
+            split: which base images to use: those kept for "verification", which no model has seen
+                with a mark on them, or those for "embedding". Defaults to "verification".
+
+        Returns:
+            A `TriggerSet` of `num_marks * per_mark` triggers.
+
+        Raises:
+            InvalidArgumentError: if a value is not one of those.
+        """
+        if split not in ("verification", "embedding"):
+            raise InvalidArgumentError(
+                "Invalid value for argument `split`. Expected 'verification' or 'embedding'. "
+                f"Received: split={split!r}"
+            )
+        if not isinstance(per_mark, int) or per_mark < 1:
+            raise InvalidArgumentError(
+                "Invalid value for argument `per_mark`. Expected a positive number. "
+                f"Received: per_mark={per_mark!r}"
+            )
+        indices = np.tile(np.arange(self.spec.num_marks), per_mark)
+        return self.render(indices, np.arange(len(indices)) // self.spec.base_groups, split)
+
+    def render(self, indices: Ints, slots: Ints, split: str) -> TriggerSet:
+        """Put marks `indices` on base images `slots` (modulo their number) of a split."""
+        spec = self.spec
+        kept = spec.num_verification
+        pool = self.base_images[:, :kept] if split == "verification" else self.base_images[:, kept:]
+        pixels = np.empty((len(indices), *spec.shape), np.uint8)
+        for trigger, index, slot in zip(pixels, indices, slots, strict=True):
+            base = pool[index % spec.base_groups, slot % pool.shape[1]]
+            trigger[...] = self.marks[index].pattern.apply(base, spec.shape[2])
+        labels = np.array([self.marks[index].label for index in indices], np.int64)
+        shape = (len(indices), *spec.image_shape)
+        return TriggerSet(pixels.reshape(shape), labels, indices, self.value_range)
+
+    def __repr__(self) -> str:
+        return (
+            f"<WatermarkKey scheme={self.spec.scheme!r}, image_shape={self.spec.image_shape}, "
+            f"num_classes={self.spec.num_classes}, num_marks={self.spec.num_marks}, "
+            f"commitment={self.commitment}>"
+        )
+
+    def _subkey(self, index: int) -> bytes:
+        return derivation.subkey(self._secret, index)
+
+    def _stream(self, index: int, purpose: bytes) -> derivation.Stream:
+        return derivation.Stream(self._subkey(index), bytes.fromhex(self.commitment), purpose)
+
+    def _label(self, index: int) -> int:
+        return self._stream(index, b"label").below(self.spec.num_classes)

@@ -1,0 +1,111 @@
+"""What a key's marks are made for: the public specification that the commitment binds."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from tfmark.errors import InvalidArgumentError
+
+FORMAT = 1
+SCHEMES = ("content", "unrelated", "noise")
+MAX_SIDE = 4096
+MAX_CLASSES = 1_000_000
+MAX_MARKS = 4096
+MAX_BASE_BYTES = 1 << 30
+MAX_TEXT = 64
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The public facts about a key. Every leaf of the commitment contains all of them.
+
+    Args:
+        scheme: "content", "unrelated" or "noise".
+        image_shape: (height, width) or (height, width, channels) of one image.
+        num_classes: number of classes K of the model.
+        num_marks: number of marks.
+        base_groups: number of groups of base images; mark i uses group i modulo this.
+        base_per_group: number of base images in a group.
+        base_channels: channels of the base images: those of the image, or 1.
+        num_verification: so many of each group, the first ones, are kept for verification.
+        base_root: Merkle root over the base images, in hex.
+        text: what the marks of the content scheme write, otherwise "".
+
+    Raises:
+        InvalidArgumentError: if a value is of the wrong type or cannot work.
+    """
+
+    scheme: str
+    image_shape: tuple[int, ...]
+    num_classes: int
+    num_marks: int
+    base_groups: int
+    base_per_group: int
+    base_channels: int
+    num_verification: int
+    base_root: str
+    text: str = ""
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise _invalid("scheme", self.scheme, f"one of {', '.join(map(repr, SCHEMES))}")
+        shape = self.image_shape
+        if not (
+            isinstance(shape, tuple)
+            and len(shape) in (2, 3)
+            and all(_is_int(side, 1, MAX_SIDE) for side in shape)
+        ):
+            expected = f"(height, width) or (height, width, channels), each from 1 to {MAX_SIDE}"
+            raise _invalid("image_shape", shape, expected)
+        if not _is_int(self.num_classes, 2, MAX_CLASSES):
+            raise _invalid("num_classes", self.num_classes, f"a number from 2 to {MAX_CLASSES}")
+        if not _is_int(self.num_marks, 1, MAX_MARKS):
+            raise _invalid("num_marks", self.num_marks, f"a number from 1 to {MAX_MARKS}")
+        if not (isinstance(self.text, str) and len(self.text) <= MAX_TEXT):
+            raise _invalid("text", self.text, f"at most {MAX_TEXT} characters")
+        if bool(self.text) != (self.scheme == "content"):
+            raise _invalid("text", self.text, 'some text for scheme="content", none for others')
+        self._check_base_images()
+
+    def _check_base_images(self) -> None:
+        counts = (self.base_groups, self.base_per_group, self.num_verification)
+        if not all(_is_int(count, 1, 1 << 32) for count in counts):
+            raise _invalid("base images", counts, "positive numbers of groups and images")
+        if self.base_channels not in (1, self.shape[2]):
+            raise _invalid("base images", self.base_channels, f"1 or {self.shape[2]} channels")
+        if self.num_verification >= self.base_per_group:
+            raise _invalid("base images", counts, "some for embedding beside those kept")
+        if math.prod(self.base_shape) > MAX_BASE_BYTES:
+            raise _invalid("base images", self.base_shape, f"at most {MAX_BASE_BYTES >> 20} MiB")
+        if not (isinstance(self.base_root, str) and len(self.base_root) == 64):
+            raise _invalid("base images", self.base_root, "a digest of 64 hex digits")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), also where the images have no axis of channels."""
+        height, width, *channels = self.image_shape
+        return height, width, channels[0] if channels else 1
+
+    @property
+    def base_shape(self) -> tuple[int, int, int, int, int]:
+        """(groups, images in a group, height, width, channels) of the base images."""
+        height, width, _ = self.shape
+        return self.base_groups, self.base_per_group, height, width, self.base_channels
+
+    def canonical(self) -> bytes:
+        """The specification as the bytes that go into each leaf: sorted JSON without spaces."""
+        facts = asdict(self) | {"format": FORMAT}
+        return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _is_int(value: Any, lowest: int, highest: int) -> bool:
+    return type(value) is int and lowest <= value <= highest
+
+
+def _invalid(name: str, received: Any, expected: str) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"Invalid value for `{name}`. Expected {expected}. Received: {received!r}"
+    )

@@ -1,0 +1,78 @@
+"""The outcome of a verification."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+OWNED = "owned"
+NOT_SHOWN = "not shown"
+INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `tfmark.verify` found. `str(verdict)` says it in plain words.
+
+    Attributes:
+        status: "owned", "not shown", or "inconclusive" (the suspect could not be asked properly).
+        p_value: anytime-valid p-value, 1 / (highest evidence), at most 1. The probability that a
+            model made without the key ever reaches such evidence is no larger.
+        evidence_bits: binary logarithm of the highest evidence, at least 0.
+        queries: number of questions that were asked, one image each.
+        matches: number of answers that were the label of their mark.
+        alpha: error rate that was asked for.
+        num_classes: number of classes K; an innocent model matches with probability 1 / K.
+        num_marks: number of marks that could be asked.
+        tail_p_value: exact binomial tail of the matches, if every mark was asked, else `None`.
+        reason: why asking ended.
+    """
+
+    status: str
+    p_value: float
+    evidence_bits: float
+    queries: int
+    matches: int
+    alpha: float
+    num_classes: int
+    num_marks: int
+    tail_p_value: float | None
+    reason: str
+
+    @property
+    def owned(self) -> bool:
+        """Whether the suspect was shown to carry the watermark."""
+        return self.status == OWNED
+
+    @property
+    def sentence(self) -> str:
+        """What was shown, under which assumption, at which error rate."""
+        counts = f"{self.matches} of {self.queries} answers"
+        assumption = (
+            f"The only assumption is that the labels are secret and random: then a model made "
+            f"without the key matches each with probability 1/{self.num_classes}, whatever it does."
+        )
+        if self.status == OWNED:
+            return (
+                f"The suspect carries the watermark: {counts} match their secret labels. A model "
+                f"made without this key reaches such evidence with a probability of at most "
+                f"{self.p_value:.2g}; the error rate asked for was {self.alpha:g}. {assumption}"
+            )
+        if self.status == NOT_SHOWN:
+            return (
+                f"The watermark was not shown: {counts} match their secret labels, which is no "
+                f"proof at an error rate of {self.alpha:g} (p-value {self.p_value:.2g}). This does "
+                f"not show that the suspect is innocent. {assumption}"
+            )
+        return (
+            f"Inconclusive: the suspect could not be asked properly. {self.reason} Up to then "
+            f"{counts} matched their secret labels (p-value {self.p_value:.2g}), which shows "
+            f"neither that the suspect carries the watermark nor that it does not."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts, for JSON."""
+        return asdict(self) | {"owned": self.owned, "sentence": self.sentence}
+
+    def __str__(self) -> str:
+        return self.sentence
