@@ -277,6 +277,17 @@ class WatermarkKey:
         shape = (len(indices), *spec.image_shape)
         return TriggerSet(pixels.reshape(shape), labels, indices, self.value_range)
 
+    def clean_images(self, count: int) -> npt.NDArray[np.float32]:
+        """Base images for embedding, without a mark, in the scale of the training pipeline.
+
+        Returns:
+            A float32 array of shape (n, *image_shape), n at most `count`.
+        """
+        pool = self.base_images[:, self.spec.num_verification :].swapaxes(0, 1)
+        images = pool.reshape(-1, *self.spec.base_shape[2:])[:count]
+        whole = np.broadcast_to(images, (*images.shape[:-1], self.spec.shape[2]))
+        return from_pixels(whole.reshape(-1, *self.spec.image_shape), self.value_range)
+
     def __repr__(self) -> str:
         return (
             f"<WatermarkKey scheme={self.spec.scheme!r}, image_shape={self.spec.image_shape}, "

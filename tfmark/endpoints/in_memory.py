@@ -31,8 +31,12 @@ class KerasModel:
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
+        inputs: Any = from_pixels(images, self._value_range)
+        named = getattr(self._model, "input", None)
+        if isinstance(named, Mapping) and len(named) == 1:
+            inputs = {name: inputs for name in named}
         try:
-            outputs = self._model.predict(from_pixels(images, self._value_range), verbose=0)
+            outputs = self._model.predict(inputs, verbose=0)
         except Exception as error:  # noqa: BLE001  whatever a stranger's model raises
             raise AnswerError(
                 f"The model cannot be asked about images of shape {images.shape[1:]}: "

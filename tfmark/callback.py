@@ -1,0 +1,173 @@
+"""`tfmark.WatermarkCallback`: watches the watermark grow, and can embed it by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmark.endpoints.in_memory import KerasModel
+from tfmark.errors import InvalidArgumentError
+from tfmark.key import TriggerSet, WatermarkKey
+
+WATCHED = 192  # triggers whose answers are watched, about
+CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
+
+
+class WatermarkCallback(keras.callbacks.Callback):
+    """Callback that reports the watermark accuracy, and embeds the watermark if asked to.
+
+    At the end of each epoch `logs["watermark_accuracy"]` is the share of triggers that the model
+    answers with their label, on base images that the key keeps for verification. The progress bar,
+    `History` and `TensorBoard` show it. `ModelCheckpoint` and `EarlyStopping` can monitor it: put
+    them behind this callback and give them `mode="max"`.
+
+    The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none (NumPy
+    arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on triggers
+    after every n batches. The epoch's metrics, `optimizer.iterations` and with it schedules of the
+    learning rate, and the moving statistics of batch normalisation come out as without it.
+
+    Example:
+
+    ```python
+    watermark = tfmark.WatermarkCallback(key, inject_every=10)
+    model.fit(x_train, y_train, batch_size=128, epochs=5, callbacks=[watermark])
+    ```
+
+    Args:
+        key: the `tfmark.WatermarkKey`.
+        inject_every: number of batches between two training steps on triggers. Defaults to `None`,
+            no embedding.
+        batch_size: number of triggers in such a step. Defaults to 32.
+        label_mode: what the loss expects of labels: "int" (class ids) or "categorical" (one-hot).
+            Defaults to `None`, told from the loss.
+        output: name or position of the output with the class scores, if the model has several.
+        seed: makes the choice of base images reproducible. Defaults to 0.
+
+    Raises:
+        InvalidArgumentError: if a value cannot work, at once or when training begins.
+        AnswerError: if the model's answers are no classes of the key, when an epoch ends.
+    """
+
+    def __init__(
+        self,
+        key: WatermarkKey,
+        inject_every: int | None = None,
+        batch_size: int = 32,
+        label_mode: str | None = None,
+        output: str | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        for name, value in (("inject_every", inject_every), ("batch_size", batch_size)):
+            if not (value is None or (isinstance(value, int) and value > 0)):
+                raise InvalidArgumentError(
+                    f"Invalid value for argument `{name}`. Expected a positive number. "
+                    f"Received: {name}={value!r}"
+                )
+        if label_mode not in (None, "int", "categorical"):
+            raise InvalidArgumentError(
+                "Invalid value for argument `label_mode`. Expected 'int' or 'categorical'. "
+                f"Received: label_mode={label_mode!r}"
+            )
+        self.key = key
+        self.inject_every = inject_every
+        self.batch_size = batch_size
+        self.label_mode = label_mode
+        self.output = output
+        self.seed = seed
+        self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
+        self._last_batch = -1
+        self._waiting = 0  # batches since the last step on triggers
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._waiting = 0
+        if self.inject_every is None:
+            return
+        if getattr(self.model.optimizer, "gradient_accumulation_steps", None):
+            raise InvalidArgumentError(
+                "`inject_every` cannot be used with an optimizer that accumulates gradients: a step "
+                "on triggers would fall into the middle of a sum. Use `tfmark.inject` instead."
+            )
+        self.label_mode = self.label_mode or _label_mode(self.model.loss)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._last_batch = -1
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.inject_every is None:
+            return
+        # `batch` advances by more than one where `steps_per_execution` is set.
+        self._waiting += batch - self._last_batch
+        self._last_batch = batch
+        steps, self._waiting = divmod(self._waiting, self.inject_every)
+        for step in range(steps):
+            self._train_on_triggers(step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if logs is not None:
+            logs["watermark_accuracy"] = self.watermark_accuracy()
+
+    def watermark_accuracy(self) -> float:
+        """Share of the watched triggers that the model answers with their label now."""
+        classes = self.key.spec.num_classes
+        suspect = KerasModel(self.model, self.key.value_range, classes, self.output)
+        return float(np.mean(suspect.classify(self._watched.pixels) == self._watched.labels))
+
+    def _train_on_triggers(self, step: int) -> None:
+        """One training step on triggers that leaves no other trace than in the weights."""
+        model = self.model
+        kept = [*model.metrics_variables, *model.non_trainable_variables]
+        kept += _iterations(model.optimizer)
+        before = [np.copy(keras.ops.convert_to_numpy(variable)) for variable in kept]
+        iteration = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+        triggers = self._some_triggers(iteration // (self.inject_every or 1) + step)
+        images, labels = triggers.images, triggers.labels
+        weights = None
+        if any("moving_" in variable.path for variable in model.non_trainable_variables):
+            images, labels, weights = self._among_clean_images(triggers)
+        if self.label_mode == "categorical":
+            labels = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
+        model.train_on_batch(images, labels, sample_weight=weights)
+        for variable, value in zip(kept, before, strict=True):
+            variable.assign(value)
+
+    def _some_triggers(self, turn: int) -> TriggerSet:
+        """The triggers of one step. It follows from the turn, so a resumed training goes on."""
+        first = turn * self.batch_size
+        indices = np.arange(first, first + self.batch_size) % self.key.spec.num_marks
+        draw = np.random.default_rng([self.seed, turn])
+        slots = draw.integers(self.key.spec.base_per_group, size=self.batch_size)
+        return self.key.render(indices, slots, "embedding")
+
+    def _among_clean_images(self, triggers: TriggerSet) -> tuple[Any, Any, Any]:
+        """Triggers among clean images of weight 0.
+
+        Batch normalisation then sees about what it sees in use. The weights undo that the loss is
+        the mean over all images.
+        """
+        clean = self.key.clean_images(CLEAN_PER_TRIGGER * len(triggers))
+        labels = np.concatenate([triggers.labels, np.zeros(len(clean), np.int64)])
+        weights = np.zeros(len(labels), np.float32)
+        weights[: len(triggers)] = len(labels) / len(triggers)
+        return np.concatenate([triggers.images, clean]), labels, weights
+
+
+def _iterations(optimizer: Any) -> list[Any]:
+    """The counters of steps: those of the optimizer and of the one it may be wrapped around."""
+    wrapped = getattr(optimizer, "inner_optimizer", None)
+    return [optimizer.iterations, *(_iterations(wrapped) if wrapped is not None else [])]
+
+
+def _label_mode(loss: Any) -> str:
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    name = str(name).lower()
+    if "sparse" in name or "binary" in name:
+        return "int"
+    if "categorical" in name:
+        return "categorical"
+    raise InvalidArgumentError(
+        "Cannot tell from the loss what labels it expects. Pass `label_mode='int'` or "
+        f"`label_mode='categorical'`. Received: loss={loss!r}"
+    )
