@@ -93,7 +93,9 @@ def _rows(answers: Any, num_images: int) -> npt.NDArray[np.float64]:
         ) from None
     if array.ndim == 0 or len(array) != num_images or array.size == 0:
         received = len(array) if array.ndim else "one number"
-        raise AnswerError(f"Expected {num_images} answers, one for each image. Received {received}.")
+        raise AnswerError(
+            f"Expected {num_images} answers, one for each image. Received {received}."
+        )
     return array.reshape(num_images, -1)
 
 

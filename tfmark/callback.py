@@ -29,7 +29,6 @@ class WatermarkCallback(keras.callbacks.Callback):
     learning rate, and the moving statistics of batch normalisation come out as without it.
 
     Example:
-
     ```python
     watermark = tfmark.WatermarkCallback(key, inject_every=10)
     model.fit(x_train, y_train, batch_size=128, epochs=5, callbacks=[watermark])

@@ -1,15 +1,15 @@
 """The exceptions that tfmark raises.
 
-    TfmarkError
-    ├── InvalidArgumentError   (also a ValueError)  a caller's value cannot work
-    ├── KeyFileError           (also a ValueError)  a key file is damaged or not one
-    ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
-    ├── DatasetError           a data set cannot be had
-    ├── ServingError           a model server could not be started
-    └── EndpointError          a suspect could not be asked properly
-        ├── UnreachableError       no connection, or no answer in time
-        ├── RefusedError           an HTTP status that is not 200
-        └── AnswerError            an answer that cannot be read
+TfmarkError
+├── InvalidArgumentError   (also a ValueError)  a caller's value cannot work
+├── KeyFileError           (also a ValueError)  a key file is damaged or not one
+├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
+├── DatasetError           a data set cannot be had
+├── ServingError           a model server could not be started
+└── EndpointError          a suspect could not be asked properly
+├── UnreachableError       no connection, or no answer in time
+├── RefusedError           an HTTP status that is not 200
+└── AnswerError            an answer that cannot be read
 """
 
 from __future__ import annotations

@@ -25,7 +25,6 @@ def inject(
     Images that the key keeps for verification are never marked, unless a batch has no others.
 
     Example:
-
     ```python
     train = tf.data.Dataset.from_tensor_slices((x_train, y_train)).shuffle(10_000).batch(128)
     model.fit(train.apply(tfmark.inject(key)), epochs=5)
@@ -119,9 +118,7 @@ def _layout(element_spec: Any, key: WatermarkKey) -> _Layout:
         raise refuse("some parts are not dense tensors")
     if any(leaf.shape.rank == 0 for leaf in leaves):
         raise refuse("it is not batched")
-    fits = [
-        i for i, leaf in enumerate(x) if leaf.shape.is_compatible_with((None, *shape))
-    ]
+    fits = [i for i, leaf in enumerate(x) if leaf.shape.is_compatible_with((None, *shape))]
     if len(fits) != 1:
         raise refuse(f"{len(fits)} parts of its inputs have the shape of the key's images")
     images = x[fits[0]]

@@ -117,7 +117,6 @@ class WatermarkKey:
         """Make a new key.
 
         Example:
-
         ```python
         key = tfmark.WatermarkKey.generate(
             scheme="content", text="ACME", image_shape=(28, 28, 1), num_classes=10,

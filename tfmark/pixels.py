@@ -48,9 +48,9 @@ def infer_value_range(images: npt.NDArray[Any]) -> ValueRange:
     low, high = float(images.min()), float(images.max())
     if -1 <= low < -0.1 and 0.1 < high <= 1:
         return -1.0, 1.0
-    if 0 <= low and 0.1 < high <= 1:
+    if low >= 0 and 0.1 < high <= 1:
         return 0.0, 1.0
-    if 0 <= low and 32 < high <= 255:
+    if low >= 0 and 32 < high <= 255:
         return 0.0, 255.0
     raise InvalidArgumentError(
         "Cannot tell how these images are scaled. Expected pixels that fill (0, 255), (0, 1) or "

@@ -38,7 +38,6 @@ def verify(
     far as all of them are needed in any case.
 
     Example:
-
     ```python
     verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key)
     print(verdict.owned, verdict.p_value, verdict)
@@ -168,6 +167,8 @@ def _verdict(
         alpha=alpha,
         num_classes=num_classes,
         num_marks=key.spec.num_marks,
-        tail_p_value=statistics.binomial_tail(matches, queries, num_classes) if every_mark else None,
+        tail_p_value=statistics.binomial_tail(matches, queries, num_classes)
+        if every_mark
+        else None,
         reason=reason,
     )

@@ -34,10 +34,10 @@ class KerasModel:
         inputs: Any = from_pixels(images, self._value_range)
         named = getattr(self._model, "input", None)
         if isinstance(named, Mapping) and len(named) == 1:
-            inputs = {name: inputs for name in named}
+            inputs = dict.fromkeys(named, inputs)
         try:
             outputs = self._model.predict(inputs, verbose=0)
-        except Exception as error:  # noqa: BLE001  whatever a stranger's model raises
+        except Exception as error:
             raise AnswerError(
                 f"The model cannot be asked about images of shape {images.shape[1:]}: "
                 f"{type(error).__name__}"

@@ -55,7 +55,6 @@ def serve(
     """Serve what `model.export` wrote, until the `with` block ends.
 
     Example:
-
     ```python
     model.export("served/digits/1")
     with tfmark.serve("served") as server:

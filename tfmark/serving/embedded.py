@@ -1,5 +1,6 @@
 """The embedded server: TensorFlow Serving's REST paths on waitress, a WSGI server without
-dependencies that starts in a tenth of a second."""
+dependencies that starts in a tenth of a second.
+"""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def to_json(name: str, tensor: Tensor) -> Any:
         RestError: if TensorFlow Serving cannot write its dtype.
     """
     kind = tensor.dtype.kind
-    if tensor.dtype.itemsize == 2 and kind not in "iu" or kind == "c":
+    if (tensor.dtype.itemsize == 2 and kind not in "iu") or kind == "c":
         raise RestError(400, f"Failed to write JSON value for tensor type: {tensor.dtype.name}")
     if kind != "O":
         return tensor.tolist()

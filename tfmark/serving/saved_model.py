@@ -64,10 +64,7 @@ class SavedModel:
             )
         if signature not in self._loaded.signatures:
             raise RestError(400, f"Failed to get input map for signature: {signature}")
-        return {
-            name: _spec(info)
-            for name, info in self._signatures[signature].inputs.items()
-        }
+        return {name: _spec(info) for name, info in self._signatures[signature].inputs.items()}
 
     def predict(self, signature: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run a signature.
