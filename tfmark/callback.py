@@ -23,9 +23,9 @@ class WatermarkCallback(keras.callbacks.Callback):
     `History` and `TensorBoard` show it. `ModelCheckpoint` and `EarlyStopping` can monitor it: put
     them behind this callback and give them `mode="max"`.
 
-    The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none (NumPy
-    arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on triggers
-    after every n batches. The epoch's metrics, `optimizer.iterations` and with it schedules of the
+    The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
+    (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
+    triggers after every n batches. The epoch's metrics, `optimizer.iterations` and with it schedules of the
     learning rate, and the moving statistics of batch normalisation come out as without it.
 
     Example:
@@ -86,8 +86,8 @@ class WatermarkCallback(keras.callbacks.Callback):
             return
         if getattr(self.model.optimizer, "gradient_accumulation_steps", None):
             raise InvalidArgumentError(
-                "`inject_every` cannot be used with an optimizer that accumulates gradients: a step "
-                "on triggers would fall into the middle of a sum. Use `tfmark.inject` instead."
+                "`inject_every` cannot be used with an optimizer that accumulates gradients: a "
+                "step on triggers would fall into the middle of a sum. Use `tfmark.inject` instead."
             )
         self.label_mode = self.label_mode or _label_mode(self.model.loss)
 
@@ -126,9 +126,10 @@ class WatermarkCallback(keras.callbacks.Callback):
         weights = None
         if any("moving_" in variable.path for variable in model.non_trainable_variables):
             images, labels, weights = self._among_clean_images(triggers)
+        targets: Any = labels
         if self.label_mode == "categorical":
-            labels = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
-        model.train_on_batch(images, labels, sample_weight=weights)
+            targets = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
+        model.train_on_batch(images, targets, sample_weight=weights)
         for variable, value in zip(kept, before, strict=True):
             variable.assign(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -189,22 +190,21 @@ def serve(directory: Path, port: int, host: str, server: str) -> None:
 
     from tfmark.serving import serve as start
 
-    _quiet_tensorflow()
     with start(directory, port, host, server) as running:
         for url in running.urls.values():
             click.echo(f"{running.kind}: {url}")
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             signal.sigwait({signal.SIGINT, signal.SIGTERM})
-        except KeyboardInterrupt:
-            pass
 
 
 def _quiet_tensorflow() -> None:
-    """Keep TensorFlow from telling which processor and which GPU it found, unless it is asked to.
+    """Keep TensorFlow's native code from writing which processor and GPU it found.
 
-    Set for this command alone, never on import.
+    Some of it is written before any of TensorFlow's own settings is read. What Python writes to
+    stderr still arrives.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _numbers(text: str, option: str) -> list[float]:

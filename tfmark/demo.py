@@ -74,7 +74,7 @@ def run(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) -> 
     key.save(out / "owner.tfmark", overwrite=True)
     pictures.draw_marks(key, out / "marks.png")
     console.print(f"{dataset}: {len(x):,} training images of shape {x.shape[1:]}, {scheme} scheme")
-    console.print(f"commitment to the key: {key.commitment}", highlight=False)
+    console.print(f"commitment to the key: {key.commitment}", highlight=False, soft_wrap=True)
 
     clean = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(10_000, seed).batch(batch_size)
     ratio = min(0.5, max(0.03, SIGHTINGS * key.spec.num_marks / (epochs * len(x))))
@@ -92,9 +92,14 @@ def run(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) -> 
             progress.advance(exporting)
         rows = _verify_all(models, key, data, out / "served", progress)
     console.print(_table(rows))
-    for row in rows:
-        console.print(f"[bold]{row.name}[/]: {row.verdict}", highlight=False)
-    console.print(f"\nThe key, the models and a picture of the triggers (marks.png) are in {out}/")
+    console.print(
+        f"owned: a model made without the key gets there with a probability of at most "
+        f"{rows[1].verdict.alpha:g}, whatever it does.\n"
+        f"In {out}: the key (owner.tfmark), the triggers (marks.png), the models (served). Try\n"
+        f"  tfmark serve {out}/served &\n"
+        f"  tfmark verify {out}/owner.tfmark http://127.0.0.1:8501/v1/models/stolen",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     return rows
 
 

@@ -62,6 +62,7 @@ def inject(
         def add_triggers(element: Any, clock: Any) -> Any:
             leaves = tf.nest.flatten(element)
             images, labels = leaves[layout.images], leaves[layout.labels]
+            marker.check_scale(images)
             batch = tf.shape(images)[0]
             count = _count(layout.batch_size or batch, ratio)
             triggers, ids, sources = marker.make(images, count, clock)
@@ -114,8 +115,8 @@ def _layout(element_spec: Any, key: WatermarkKey) -> _Layout:
         raise refuse("its elements are not tuples of two or three")
     x, y, *weights = (tf.nest.flatten(part) for part in element_spec)
     leaves = [*x, *y, *(leaf for part in weights for leaf in part)]
-    if not all(isinstance(leaf, tf.TensorSpec) for leaf in leaves):
-        raise refuse("some parts are not dense tensors")
+    if not all(isinstance(leaf, tf.TensorSpec) and leaf.shape.rank is not None for leaf in leaves):
+        raise refuse("some parts are not dense tensors of a known rank")
     if any(leaf.shape.rank == 0 for leaf in leaves):
         raise refuse("it is not batched")
     fits = [i for i, leaf in enumerate(x) if leaf.shape.is_compatible_with((None, *shape))]
@@ -209,6 +210,21 @@ class _Marker:
         pixels = tf.reshape(pixels, [count, *self._spec.image_shape])
         triggers = pixels * ((self._high - self._low) / 255) + self._low
         return tf.cast(triggers, images.dtype), tf.gather(self._labels, indices), sources
+
+    def check_scale(self, images: Any) -> None:
+        """Let training fail if the images are clearly not scaled as the key says."""
+        if images.dtype == tf.uint8:
+            return
+        span = self._high - self._low
+        lowest = tf.cast(tf.reduce_min(images), tf.float32)
+        highest = tf.cast(tf.reduce_max(images), tf.float32)
+        # Augmentation may overshoot, and a batch may be dark; a wrong scale goes further than that.
+        beyond = (lowest < self._low - span / 2) | (highest > self._high + span / 2)
+        tiny = (highest > lowest) & (highest - lowest < span / 100)
+        expected = f"Expected images with values from {self._low:g} to {self._high:g}, the key's "
+        tf.debugging.Assert(
+            ~(beyond | tiny), [f"{expected}`value_range`. Received:", lowest, highest]
+        )
 
     def _choose(self, images: Any, count: Any, seed: Any) -> Any:
         """Choose images of the batch at random, those kept for verification last."""

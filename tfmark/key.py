@@ -171,7 +171,7 @@ class WatermarkKey:
         # A first specification, with a pool of nothing, checks all that the pool depends on.
         channels = image_shape[2] if len(image_shape) == 3 else 1
         count = 1 if num_marks is None else num_marks
-        draft = spec(np.empty((1, 2, 1, 1, channels)), 1, count, "0" * 64)
+        draft = spec(np.empty((1, 2, 1, 1, channels), np.uint8), 1, count, "0" * 64)
         num_marks = default_num_marks(num_classes) if num_marks is None else num_marks
 
         if scheme != "unrelated":

@@ -1,6 +1,6 @@
-"""The format of a key file: data alone, every field checked, every size bounded.
+r"""The format of a key file: data alone, every field checked, every size bounded.
 
-    "tfmark key 1\\n" | length of the header, 4 bytes, big-endian | header, JSON in UTF-8
+    "tfmark key 1\n" | length of the header, 4 bytes, big-endian | header, JSON in UTF-8
     | base images, uint8 | SHA-256 of all that stands before
 
 The header holds "secret" (hex), "value_range" and "spec" (the fields of `Spec`).
@@ -8,7 +8,6 @@ The header holds "secret" (hex), "value_range" and "spec" (the fields of `Spec`)
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -75,7 +74,7 @@ def checked(make: Callable[[], T]) -> T:
 def read(path: str | os.PathLike[str]) -> bytes:
     """Read a file that may be a key file, but no more than the largest one there can be."""
     largest = len(MAGIC) + 4 + MAX_HEADER + MAX_BASE_BYTES + DIGEST
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         data = file.read(len(MAGIC))
         if data == MAGIC:
             data += file.read(largest)
@@ -92,7 +91,7 @@ def write(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
         if overwrite:
-            os.replace(temporary, path)
+            Path(temporary).replace(path)
         else:
             os.link(temporary, path)
     except FileExistsError:
@@ -100,8 +99,7 @@ def write(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
             f"{path} exists already and is not replaced: it may be the only copy of a key."
         ) from None
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)
 
 
 def _parts(header: Any, pixels: bytes) -> tuple[bytes, Spec, Pixels, ValueRange]:

@@ -49,7 +49,8 @@ def draw_marks(key: WatermarkKey, path: str | os.PathLike[str], count: int = PER
 
 def _base(key: WatermarkKey, index: int) -> Pixels:
     groups, kept = key.spec.base_groups, key.spec.num_verification
-    return key.base_images[index % groups, index // groups % kept]
+    base: Pixels = key.base_images[index % groups, index // groups % kept]
+    return base
 
 
 def _mark(key: WatermarkKey, index: int) -> Pixels:

@@ -72,7 +72,8 @@ def to_pixels(images: npt.NDArray[Any], value_range: ValueRange) -> Pixels:
             f"Expected images with values from {low:g} to {high:g}. Received: dtype "
             f"{images.dtype}, values from {images.min()} to {images.max()}"
         )
-    return np.rint(share * 255).clip(0, 255).astype(np.uint8)
+    pixels: Pixels = np.rint(share * 255).clip(0, 255).astype(np.uint8)
+    return pixels
 
 
 def from_pixels(pixels: Pixels, value_range: ValueRange) -> npt.NDArray[np.float32]:

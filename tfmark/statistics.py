@@ -1,11 +1,12 @@
 """When is a match proof? The sequential test, its power, and the exact binomial tail.
 
-The label of each mark is uniform over K classes and unknown to whoever made the suspect. So, if the
-suspect was made without the key, each answer matches with probability exactly 1/K, independently of
-all others, whatever the suspect does. Against that null hypothesis a bet that the watermark accuracy
-is q multiplies its stake by q*K on a match and by (1-q)*K/(K-1) on a miss. The evidence M is the mean
-stake over a few values of q. Its expectation under the null is 1 after every answer, so by Ville's
-inequality P(M ever reaches 1/alpha) <= alpha: one may look after each answer and stop at will
+The label of each mark is uniform over K classes and unknown to whoever made the suspect. So, if
+the suspect was made without the key, each answer matches with probability exactly 1/K,
+independently of all others, whatever the suspect does. Against that null hypothesis a bet that the
+watermark accuracy is q multiplies its stake by q*K on a match and by (1-q)*K/(K-1) on a miss. The
+evidence M is the mean stake over a few values of q. Its expectation under the null is 1 after every
+answer, so by Ville's inequality P(M ever reaches 1/alpha) <= alpha: one may look after each answer
+and stop at will
 (Ville 1939; Shafer, "Testing by betting", JRSS A 2021). Mixing over q is Robbins' mixture test.
 """
 

@@ -5,6 +5,7 @@ urllib3 does the protocol. Everything that may go wrong on the way ends in an `E
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
 import re
@@ -174,10 +175,8 @@ def _explanation(answer: bytes) -> str:
     text = answer[:2000].decode("utf-8", "replace")
     if "<html" in text.lower():
         text = re.sub(r"<[^>]*>", " ", text)
-    try:
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         text = str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
     text = "".join(character if character.isprintable() else " " for character in text)
     text = re.sub(r"[-+.,\[\]\s\deE]{12,}", " ... ", text)
     text = re.sub(r"\S{60,}", "...", text)

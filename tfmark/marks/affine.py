@@ -27,4 +27,5 @@ class Affine(NamedTuple):
         """Put the mark on base images of shape (..., height, width, channels or 1)."""
         marked = self.scale * base.astype(np.float32) + self.shift
         marked = np.broadcast_to(marked, (*marked.shape[:-1], channels))
-        return np.rint(marked.clip(0, 255)).astype(np.uint8)
+        pixels: Pixels = np.rint(marked.clip(0, 255)).astype(np.uint8)
+        return pixels

@@ -1,6 +1,4 @@
-"""The embedded server: TensorFlow Serving's REST paths on waitress, a WSGI server without
-dependencies that starts in a tenth of a second.
-"""
+"""The embedded server: TensorFlow Serving's REST paths, on waitress."""
 
 from __future__ import annotations
 
