@@ -50,7 +50,7 @@ def train(name, data, scheme, seed, via):
         image_shape=shape,
         num_classes=data.num_classes,
         base_images=data.x_train[:512],
-        text="TFMARK" if scheme == "content" else None,
+        text="MINE" if scheme == "content" else None,
         secret=np.random.default_rng(seed).bytes(32),
     )
     train_set = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))

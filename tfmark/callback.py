@@ -25,8 +25,9 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
-    triggers after every n batches. The epoch's metrics, `optimizer.iterations` and with it schedules of the
-    learning rate, and the moving statistics of batch normalisation come out as without it.
+    triggers after every n batches. The epoch's metrics, `optimizer.iterations` and with it
+    schedules of the learning rate, and the moving statistics of batch normalisation come out as
+    without it.
 
     Example:
     ```python
