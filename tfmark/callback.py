@@ -120,8 +120,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         model = self.model
         kept = [*model.metrics_variables, *model.non_trainable_variables]
         kept += _iterations(model.optimizer)
-        before = [np.copy(keras.ops.convert_to_numpy(variable)) for variable in kept]
-        iteration = int(keras.ops.convert_to_numpy(model.optimizer.iterations))
+        before = [_read(variable) for variable in kept]
+        iteration = int(_read(model.optimizer.iterations))
         triggers = self._some_triggers(iteration // (self.inject_every or 1) + step)
         images, labels = triggers.images, triggers.labels
         weights = None
@@ -153,6 +153,11 @@ class WatermarkCallback(keras.callbacks.Callback):
         weights = np.zeros(len(labels), np.float32)
         weights[: len(triggers)] = len(labels) / len(triggers)
         return np.concatenate([triggers.images, clean]), labels, weights
+
+
+def _read(variable: Any) -> Any:
+    """A copy of the value of a variable as an array, of a mirrored one as well."""
+    return keras.ops.convert_to_numpy(keras.ops.copy(variable))
 
 
 def _iterations(optimizer: Any) -> list[Any]:

@@ -68,7 +68,7 @@ def demo(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) ->
 @click.option("--shape", required=True, metavar="H,W[,C]", help="Shape of one image.")
 @click.option("--classes", type=int, required=True, help="Number of classes.")
 @click.option("--base-images", metavar="SOURCE",
-              help="FILE.npz, FILE.npy, a folder of images, or the name of a TFDS set.")  # fmt: skip
+              help="FILE.npz, FILE.npy, a folder of images, or a TFDS name.")  # fmt: skip
 @click.option("--text", help="What the content scheme writes.")
 @click.option("--marks", type=int, help="Number of marks.  [default: 48 for ten classes]")
 @click.option("--value-range", metavar="LOW,HIGH",

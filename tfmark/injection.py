@@ -22,7 +22,9 @@ def inject(
     Use it behind `.batch()` and behind any augmentation, and before `.prefetch()`. Each batch grows
     by the share `ratio`, at least by one: images of the batch itself with a mark on them (of the
     "unrelated" scheme: foreign images), spread over the batch. All marks come up equally often.
-    Images that the key keeps for verification are never marked, unless a batch has no others.
+    Images that the key keeps for verification are never marked, unless a batch has no others. The
+    first batch of an epoch may get some triggers more, so that replicas can share it evenly; for
+    batches of a fixed size (`drop_remainder=True`), apply this inside `strategy.scope()`.
 
     Example:
     ```python
@@ -58,14 +60,23 @@ def inject(
     def transform(dataset: tf.data.Dataset) -> tf.data.Dataset:
         layout = _layout(dataset.element_spec, key)
         marker = _Marker(key, layout)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
-        def add_triggers(element: Any, clock: Any) -> Any:
+        def plan(next_mark: Any, item: Any) -> Any:
+            """Number the triggers through, so that all marks come up equally often."""
+            element, random = item
+            is_first = next_mark < 0
+            start = tf.where(is_first, random % 2**31, next_mark)
+            batch = layout.batch_size or tf.shape(tf.nest.flatten(element)[layout.images])[0]
+            count = _count(batch, ratio, replicas, is_first)
+            return start + tf.cast(count, tf.int64), (element, start, count, random)
+
+        def add_triggers(element: Any, start: Any, count: Any, random: Any) -> Any:
             leaves = tf.nest.flatten(element)
             images, labels = leaves[layout.images], leaves[layout.labels]
-            marker.check_scale(images)
             batch = tf.shape(images)[0]
-            count = _count(layout.batch_size or batch, ratio)
-            triggers, ids, sources = marker.make(images, count, clock)
+            marker.check_scale(images)
+            triggers, ids, sources = marker.make(images, start, count, random)
             added = {layout.images: triggers, layout.labels: _as_labels(ids, labels, key)}
             if layout.weights is not None:
                 shape = tf.concat([[count], tf.shape(leaves[layout.weights])[1:]], 0)
@@ -75,19 +86,20 @@ def inject(
                 tf.concat([tf.range(batch) * count, tf.range(count) * batch + batch // 2], 0),
                 stable=True,
             )
+            size = layout.batch_size and layout.batch_size + _count(
+                layout.batch_size, ratio, replicas, False
+            )
             mixed = []
             for i, leaf in enumerate(leaves):
                 extra = added[i] if i in added else tf.gather(leaf, sources)
                 joined = tf.gather(tf.concat([leaf, extra], 0), order)
-                size = layout.batch_size and layout.batch_size + count
                 joined.set_shape([size, *leaf.shape[1:]])
                 mixed.append(joined)
             return tf.nest.pack_sequence_as(element, mixed)
 
-        clock = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
-        clock = clock.enumerate().scan(tf.constant(0, tf.int64), _tick)
-        zipped = tf.data.Dataset.zip((dataset, clock))
-        return zipped.map(add_triggers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        random = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+        planned = tf.data.Dataset.zip((dataset, random)).scan(tf.constant(-1, tf.int64), plan)
+        return planned.map(add_triggers, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     return transform
 
@@ -140,18 +152,19 @@ def _layout(element_spec: Any, key: WatermarkKey) -> _Layout:
     return _Layout(fits[0], len(x), len(x) + 1 if weights else None, images.shape[0])
 
 
-def _count(batch: Any, ratio: float) -> Any:
-    """Number of triggers for a batch: a number if the size of the batch is one."""
+def _count(batch: Any, ratio: float, replicas: int, is_first: Any) -> Any:
+    """Number of triggers for a batch: a plain number if the size of the batch is one.
+
+    Keras builds a model under a distribution strategy from the first batch, and needs it to split
+    evenly there. What a batch could be split into without triggers, it can be with them.
+    """
     if isinstance(batch, int):
-        return max(1, round(ratio * batch))
-    return tf.maximum(1, tf.cast(tf.round(ratio * tf.cast(batch, tf.float32)), tf.int32))
-
-
-def _tick(offset: Any, tick: tuple[Any, Any]) -> Any:
-    """Keep the first random number of an epoch as its offset; pass on a seed for each batch."""
-    step, random = tick
-    offset = tf.where(step == 0, random % 2**31, offset)
-    return offset, (offset, step, random)
+        count = max(1, round(ratio * batch))
+        return count + -(batch + count) % replicas if batch % replicas == 0 else count
+    count = tf.maximum(1, tf.cast(tf.round(ratio * tf.cast(batch, tf.float32)), tf.int32))
+    splits = tf.constant([1, 2, 3, 4, 6, 8, 12, 24])
+    finest = tf.reduce_max(tf.where(batch % splits == 0, splits, 1))
+    return count + tf.where(is_first, -count % finest, 0)
 
 
 def _as_labels(ids: Any, like: Any, key: WatermarkKey) -> Any:
@@ -184,16 +197,15 @@ class _Marker:
                 verification[:, self._probes.numpy()] @ self._weights.numpy()
             )
 
-    def make(self, images: Any, count: Any, clock: Any) -> tuple[Any, Any, Any]:
-        """Make `count` triggers.
+    def make(self, images: Any, start: Any, count: Any, random: Any) -> tuple[Any, Any, Any]:
+        """Make `count` triggers, the first of them the `start`-th of all.
 
         Returns:
             The triggers, their labels, and the positions in the batch of the images they were made
             from (or, of foreign images, beside which they stand).
         """
-        offset, step, random = clock
-        seed = tf.stack([random, step])
-        numbers = offset + step * tf.cast(count, tf.int64) + tf.range(tf.cast(count, tf.int64))
+        seed = tf.stack([random, start])
+        numbers = start + tf.range(tf.cast(count, tf.int64))
         indices = tf.cast(numbers % self._spec.num_marks, tf.int32)
         sources = self._choose(images, count, seed)
         if self._foreign:
