@@ -40,12 +40,12 @@ def small_cnn(*layers):
         [
             keras.Input((24, 24, 1)),
             keras.layers.Rescaling(1 / 255),
-            keras.layers.Conv2D(16, 3, 2, padding="same"),
+            keras.layers.Conv2D(32, 3, 2, padding="same"),
             *layers,
             keras.layers.ReLU(),
-            keras.layers.Conv2D(32, 3, 2, padding="same", activation="relu"),
+            keras.layers.Conv2D(64, 3, 2, padding="same", activation="relu"),
             keras.layers.Flatten(),
-            keras.layers.Dense(96, activation="relu"),
+            keras.layers.Dense(128, activation="relu"),
             keras.layers.Dense(10, activation="softmax"),
         ]
     )
@@ -64,9 +64,12 @@ def marked(digits, make_key):
     data = tf.data.Dataset.from_tensor_slices((digits.x_train, digits.y_train))
     data = data.shuffle(2000, seed=0).batch(32).apply(tfmark.inject(key, ratio=0.3, seed=0))
     model = small_cnn()
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, 30 * int(data.cardinality()))
+    model.compile(
+        keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     watch = tfmark.WatermarkCallback(key)
-    history = model.fit(data, epochs=25, verbose=0, callbacks=[watch], shuffle=False)
+    history = model.fit(data, epochs=30, verbose=0, callbacks=[watch], shuffle=False)
     return model, history.history
 
 

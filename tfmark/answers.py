@@ -51,8 +51,9 @@ def class_ids(outputs: Any, num_images: int, num_classes: int, output: str | Non
             f"id for each image. Received: {rows.shape[1]} numbers"
         )
     column = rows[:, 0]
-    if num_classes == 2 and not np.isin(column, (0, 1)).all():
-        probabilities = bool(((column >= 0) & (column <= 1)).all())
+    known = column[~np.isnan(column)]
+    if num_classes == 2 and not np.isin(known, (0, 1)).all():
+        probabilities = bool(((known >= 0) & (known <= 1)).all())
         return _highest(np.stack([np.zeros_like(column), column - 0.5 * probabilities], axis=1))
     return _whole(column, num_classes)
 

@@ -53,12 +53,12 @@ def ordinary(images: Any, shape: tuple[int, ...], num_marks: int, value_range: V
     return pixels.reshape(1, len(pixels), height, width, -1)[:, stream.shuffled(len(pixels))]
 
 
-def foreign(images: Any, class_ids: Any, shape: tuple[int, int, int]) -> Pixels:
+def foreign(unrelated_images: Any, shape: tuple[int, int, int]) -> Pixels:
     """Check the owner's foreign images, resize them, and put them into groups by class id.
 
     Args:
-        images: array of shape (n, h, w) or (n, h, w, channels); grey images serve for any model.
-        class_ids: integer array of shape (n,).
+        unrelated_images: a pair of an array of images, of shape (n, h, w) or (n, h, w, channels)
+            (grey images serve for any model), and an integer array of class ids, of shape (n,).
         shape: (height, width, channels) of the marked model's images.
 
     Returns:
@@ -67,7 +67,13 @@ def foreign(images: Any, class_ids: Any, shape: tuple[int, int, int]) -> Pixels:
     Raises:
         InvalidArgumentError: if the images do not fit or are too few.
     """
-    images, class_ids = as_images(images, "unrelated_images"), np.asarray(class_ids)
+    if not (isinstance(unrelated_images, tuple | list) and len(unrelated_images) == 2):
+        raise InvalidArgumentError(
+            "Expected `unrelated_images` as a pair (images, class_ids). "
+            f"Received: {type(unrelated_images).__name__}"
+        )
+    images = as_images(unrelated_images[0], "unrelated_images")
+    class_ids = np.asarray(unrelated_images[1])
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if not (
@@ -117,7 +123,12 @@ def root(pool: Pixels) -> bytes:
 
 def as_images(images: Any, name: str) -> npt.NDArray[Any]:
     """Return an array of numbers with at least two dimensions and one image in it."""
-    array = np.asarray(images)
+    try:
+        array = np.asarray(images)
+    except ValueError:
+        raise InvalidArgumentError(
+            f"Expected `{name}` as an array of finite numbers. Received: images of different shapes"
+        ) from None
     is_number = np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)
     if not is_number or array.ndim < 3 or array.size == 0 or not np.isfinite(array).all():
         raise InvalidArgumentError(

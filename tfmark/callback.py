@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfmark.endpoints.in_memory import KerasModel
+from tfmark.endpoints.in_memory import KerasModel, as_inputs
 from tfmark.errors import InvalidArgumentError
 from tfmark.key import TriggerSet, WatermarkKey
 
@@ -130,7 +130,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         targets: Any = labels
         if self.label_mode == "categorical":
             targets = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
-        model.train_on_batch(images, targets, sample_weight=weights)
+        model.train_on_batch(as_inputs(model, images), targets, sample_weight=weights)
         for variable, value in zip(kept, before, strict=True):
             variable.assign(value)
 
@@ -157,7 +157,7 @@ class WatermarkCallback(keras.callbacks.Callback):
 
 def _read(variable: Any) -> Any:
     """A copy of the value of a variable as an array, of a mirrored one as well."""
-    return keras.ops.convert_to_numpy(keras.ops.copy(variable))
+    return np.copy(variable.numpy())
 
 
 def _iterations(optimizer: Any) -> list[Any]:

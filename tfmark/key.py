@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import secrets
 from dataclasses import dataclass, field
@@ -81,8 +82,7 @@ class WatermarkKey:
     """
 
     def __init__(self, secret: bytes, spec: Spec, base_images: Pixels, value_range: Any):
-        if not (isinstance(secret, bytes) and len(secret) == derivation.SECRET_BYTES):
-            raise InvalidArgumentError(f"Expected a secret of {derivation.SECRET_BYTES} bytes.")
+        _check_secret(secret)
         if base_images.dtype != np.uint8 or base_images.shape != spec.base_shape:
             raise InvalidArgumentError(
                 f"Expected base images of dtype uint8 and shape {spec.base_shape}. "
@@ -154,7 +154,8 @@ class WatermarkKey:
             Watermarking", ASIACCS 2018, for the three schemes.
         """
         secret = secrets.token_bytes(derivation.SECRET_BYTES) if secret is None else secret
-        image_shape = tuple(int(side) for side in image_shape)
+        _check_secret(secret)
+        image_shape = _as_shape(image_shape)
         if value_range is None:
             if base_images is None:
                 raise InvalidArgumentError("Expected `base_images` or `value_range`, got neither.")
@@ -178,7 +179,7 @@ class WatermarkKey:
             order = derivation.Stream(secret, b"tfmark/v1/order")
             pool = bases.ordinary(base_images, image_shape, num_marks, value_range, order)
         elif unrelated_images is not None:
-            pool = bases.foreign(*unrelated_images, draft.shape)
+            pool = bases.foreign(unrelated_images, draft.shape)
             most = unrelated.max_marks(len(pool), channels)
             if count > most:
                 raise InvalidArgumentError(
@@ -261,7 +262,8 @@ class WatermarkKey:
                 f"Received: per_mark={per_mark!r}"
             )
         indices = np.tile(np.arange(self.spec.num_marks), per_mark)
-        return self.render(indices, np.arange(len(indices)) // self.spec.base_groups, split)
+        repeats = np.arange(len(indices)) // self.spec.num_marks
+        return self.render(indices, indices // self.spec.base_groups + repeats, split)
 
     def render(self, indices: Ints, slots: Ints, split: str) -> TriggerSet:
         """Put marks `indices` on base images `slots` (modulo their number) of a split."""
@@ -302,3 +304,18 @@ class WatermarkKey:
 
     def _label(self, index: int) -> int:
         return self._stream(index, b"label").below(self.spec.num_classes)
+
+
+def _check_secret(secret: Any) -> None:
+    if not (isinstance(secret, bytes) and len(secret) == derivation.SECRET_BYTES):
+        raise InvalidArgumentError(f"Expected a secret of {derivation.SECRET_BYTES} bytes.")
+
+
+def _as_shape(image_shape: Any) -> tuple[int, ...]:
+    try:
+        return tuple(operator.index(side) for side in image_shape)
+    except TypeError:
+        raise InvalidArgumentError(
+            "Invalid value for argument `image_shape`. Expected (height, width) or (height, width, "
+            f"channels). Received: image_shape={image_shape!r}"
+        ) from None

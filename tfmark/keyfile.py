@@ -77,40 +77,43 @@ def read(path: str | os.PathLike[str]) -> bytes:
     with Path(path).open("rb") as file:
         data = file.read(len(MAGIC))
         if data == MAGIC:
-            data += file.read(largest)
+            data += file.read(min(largest, os.fstat(file.fileno()).st_size))
     return data
 
 
 def write(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
     """Write a file of mode 0600, whole or not at all."""
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    if overwrite:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    else:
+        try:
+            handle, name = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), str(path)
+        except FileExistsError:
+            raise KeyFileExistsError(
+                f"{path} exists already and is not replaced: it may be the only copy of a key."
+            ) from None
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if overwrite:
-            Path(temporary).replace(path)
-        else:
-            os.link(temporary, path)
-    except FileExistsError:
-        raise KeyFileExistsError(
-            f"{path} exists already and is not replaced: it may be the only copy of a key."
-        ) from None
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
 
 
 def _parts(header: Any, pixels: bytes) -> tuple[bytes, Spec, Pixels, ValueRange]:
-    facts = header["spec"]
+    facts, (low, high) = header["spec"], header["value_range"]
+    if not (isinstance(facts, dict) and isinstance(header["value_range"], list)):
+        raise InvalidArgumentError("a field is of the wrong type")
     unknown = header.keys() ^ {"secret", "value_range", "spec"} | facts.keys() ^ _SPEC_FIELDS
     if unknown:
         raise InvalidArgumentError(f"missing or unknown fields {sorted(unknown)}")
     spec = Spec(**facts | {"image_shape": tuple(facts["image_shape"])})
     if len(pixels) != np.prod(spec.base_shape, dtype=np.int64):
         raise InvalidArgumentError(f"{len(pixels)} bytes of base images, not {spec.base_shape}")
-    low, high = header["value_range"]
     images = np.frombuffer(pixels, np.uint8).reshape(spec.base_shape)
     return bytes.fromhex(header["secret"]), spec, images, (low, high)
 

@@ -13,6 +13,7 @@ from tfmark.errors import InvalidArgumentError
 ValueRange = tuple[float, float]
 Pixels = npt.NDArray[np.uint8]
 
+LARGEST = 1e6  # in a value range
 _HALF_A_LEVEL = 0.5 / 255
 
 
@@ -20,16 +21,17 @@ def check_value_range(value_range: Any) -> ValueRange:
     """Return `value_range` as two floats.
 
     Raises:
-        InvalidArgumentError: if it is not two finite numbers, the smaller one first.
+        InvalidArgumentError: if it is not two numbers of a plausible size, the smaller one first.
     """
     try:
-        low, high = (float(bound) for bound in value_range)
-    except (TypeError, ValueError):
+        low, high = (math.nan if isinstance(b, bool | str) else float(b) for b in value_range)
+    except (TypeError, ValueError, OverflowError):
         low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not -LARGEST <= low < high <= LARGEST:
         raise InvalidArgumentError(
             "Invalid value for argument `value_range`. Expected two finite numbers, the smaller "
-            f"first, such as (0, 255), (0, 1) or (-1, 1). Received: value_range={value_range!r}"
+            "first, such as (0, 255), (0, 1) or (-1, 1). "
+            f"Received: value_range={value_range!r}"
         )
     return low, high
 

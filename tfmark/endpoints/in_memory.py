@@ -47,3 +47,11 @@ class KerasModel:
         elif not isinstance(outputs, Mapping) and self._output is not None:
             outputs = {"0": outputs}
         return class_ids(outputs, len(images), self._num_classes, self._output)
+
+
+def as_inputs(model: Any, images: Any) -> Any:
+    """Images in the structure that the model expects: by name, if its one input has a name."""
+    structure = getattr(model, "input", None)
+    if isinstance(structure, Mapping) and len(structure) == 1:
+        return dict.fromkeys(structure, images)
+    return images

@@ -10,29 +10,40 @@ import numpy as np
 
 from tfmark.derivation import Stream
 from tfmark.errors import InvalidArgumentError
-from tfmark.marks.affine import Affine
+from tfmark.marks.affine import Affine, Array
 from tfmark.marks.font import write
 from tfmark.marks.tones import tones
 from tfmark.spec import Spec
 
+PLATES = 2
+
 
 def draw(spec: Spec, index: int, stream: Stream) -> Affine:
-    """Draw tones, direction, size and place of the text."""
+    """Draw the text twice, each time with its own tones, direction, size and place.
+
+    Two plates tell marks apart much better than one: all of these are few on a small grey image.
+    """
+    height, width, channels = spec.shape
+    scale = np.ones((height, width, 1), np.float32)
+    shift = np.zeros((height, width, channels), np.float32)
+    for _ in range(PLATES):
+        plate = _plate(spec, stream)
+        top = stream.below(height - plate.shape[0] + 1)
+        left = stream.below(width - plate.shape[1] + 1)
+        place = slice(top, top + plate.shape[0]), slice(left, left + plate.shape[1])
+        scale[place], shift[place] = 0, plate
+    return Affine(scale, shift)
+
+
+def _plate(spec: Spec, stream: Stream) -> Array:
+    """Draw the text on its plate, in levels of 0 to 255."""
     height, width, channels = spec.shape
     ink = np.pad(write(spec.text), 1)
     choices = [(turns, size) for turns in range(4) for size in _sizes(ink, turns, height, width)]
     turns, size = choices[stream.below(len(choices))]
     ink = np.rot90(ink, turns).repeat(size, axis=0).repeat(size, axis=1)
     paper_tone, ink_tone = tones(channels)[stream.below(len(tones(channels)))]
-    top = stream.below(height - ink.shape[0] + 1)
-    left = stream.below(width - ink.shape[1] + 1)
-
-    plate = np.where(ink[..., np.newaxis], ink_tone, paper_tone)
-    scale = np.ones((height, width, 1), np.float32)
-    shift = np.zeros((height, width, channels), np.float32)
-    scale[top : top + ink.shape[0], left : left + ink.shape[1]] = 0
-    shift[top : top + ink.shape[0], left : left + ink.shape[1]] = plate
-    return Affine(scale, shift)
+    return np.where(ink[..., np.newaxis], ink_tone, paper_tone)
 
 
 def check_text(text: str, height: int, width: int) -> None:

@@ -15,11 +15,12 @@ def tones(channels: int) -> list[tuple[Tone, Tone]]:
 
     Returns:
         A list of pairs of float32 arrays of shape (channels,), levels 0 to 255: six pairs for grey
-        images; otherwise eight corners of the colour cube, each with its complement.
+        images; otherwise the corners of the colour cube, each with its complement.
     """
     if channels == 1:
         return [(_tone([paper]), _tone([ink])) for paper, ink in _GREY]
-    corners = [[255 * (corner >> c % 3 & 1) for c in range(channels)] for corner in range(8)]
+    count = 2 ** min(channels, 3)
+    corners = [[255 * (corner >> c % 3 & 1) for c in range(channels)] for corner in range(count)]
     return [(_tone(paper), 255 - _tone(paper)) for paper in corners]
 
 

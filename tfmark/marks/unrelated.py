@@ -19,6 +19,8 @@ from tfmark.spec import Spec
 
 RENDERINGS = 48  # images of each symbol
 SYMBOL = 5  # cells a side of a symbol
+PLAY = 2  # pixels, at least, by which a symbol can move either way
+SHADES = 3  # cells are up to a third of the way from black to white, or from white to black
 
 
 def draw(spec: Spec, index: int, stream: Stream) -> Affine:
@@ -40,29 +42,30 @@ def max_marks(num_groups: int, channels: int) -> int:
 def render_symbols(height: int, width: int, streams: list[Stream]) -> Pixels:
     """Draw one symbol from each stream, in many renderings.
 
-    A symbol is a square of cells, ink or not; its renderings differ in size and place.
+    A symbol is a square of cells, ink or not. Its renderings differ in place, by a few pixels, and
+    in the shade of each cell, so that those kept for verification are new to the model.
 
     Returns:
-        A uint8 array of shape (len(streams), RENDERINGS, height, width, 1), black and white.
+        A uint8 array of shape (len(streams), RENDERINGS, height, width, 1).
 
     Raises:
         InvalidArgumentError: if the images are too small.
     """
-    largest = min(height, width) // SYMBOL
-    if largest < 2:
+    size = (min(height, width) - PLAY) // SYMBOL
+    if size < 1:
         raise InvalidArgumentError(
-            f"The image is too small for symbols. Expected at least {2 * SYMBOL}x{2 * SYMBOL} "
-            f"pixels. Received: {height}x{width} pixels"
+            f"The image is too small for symbols. Expected at least {SYMBOL + PLAY}x"
+            f"{SYMBOL + PLAY} pixels. Received: {height}x{width} pixels"
         )
+    side = size * SYMBOL
     pool = np.zeros((len(streams), RENDERINGS, height, width, 1), np.uint8)
     for renderings, stream in zip(pool, streams, strict=True):
-        bits = np.unpackbits(np.frombuffer(stream.read(4), np.uint8))[: SYMBOL * SYMBOL]
-        symbol = bits.reshape(SYMBOL, SYMBOL) * np.uint8(255)
+        ink = np.unpackbits(np.frombuffer(stream.read(4), np.uint8))[: SYMBOL**2]
         for image in renderings:
-            size = largest - stream.below(max(1, largest // 3))
-            side = SYMBOL * size
+            shades = np.frombuffer(stream.read(SYMBOL**2), np.uint8) // SHADES
+            cells = np.where(ink, 255 - shades, shades).reshape(SYMBOL, SYMBOL)
             top, left = stream.below(height - side + 1), stream.below(width - side + 1)
-            drawn = symbol.repeat(size, axis=0).repeat(size, axis=1)
+            drawn = cells.repeat(size, axis=0).repeat(size, axis=1)
             image[top : top + side, left : left + side, 0] = drawn
     return pool
 
