@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.http_server import RESET, Reply, free_port, http_server
-from tfmark.endpoints.http import HttpClient, check_url, show
+from tfmark.endpoints.addresses import check_url, show
+from tfmark.endpoints.http import HttpClient
 from tfmark.errors import AnswerError, InvalidArgumentError, RefusedError, UnreachableError
 
 TOKEN = "Bearer s3cr3t-t0ken"

@@ -218,6 +218,7 @@ def scores(count=6, classes=10):
         ([[i] for i in range(6)], [0, 1, 2, 3, 4, 5]),
         ([9, 10, -1, 1.5, float("nan"), 3], [9, -1, -1, -1, -1, 3]),
         ([[float("nan")] + [0.0] * 9, *scores()[1:]], [-1, 1, 2, 3, 4, 5]),
+        ([[None] + [0.0] * 9, *scores()[1:]], [-1, 1, 2, 3, 4, 5]),  # KServe's NaN
         ([{"probs": row, "id": 7} for row in scores()], [0, 1, 2, 3, 4, 5]),
         ([{"id": 7, "name": "x"} for _ in range(6)], [7] * 6),
     ],
@@ -235,7 +236,7 @@ def test_reads_scores_and_class_ids(predictions, expected):
         Reply("1" * 10_000), Reply("null"), Reply('[{"predictions": [1]}]'),
         Reply('{"predictions": {"a": 1}}'), Reply('{"outputs": [1, 2, 3, 4, 5, 6]}'),
         *({"predictions": rows} for rows in (
-            [], scores(5), scores(7), scores(6, 11), ["cat"] * 6, ["1"] * 6, [True] * 6, [None] * 6,
+            [], scores(5), scores(7), scores(6, 11), ["cat"] * 6, ["1"] * 6, [True] * 6, None,
             [[1, 2], [1]] * 3, [[[]]] * 6, [10**400] * 6, 5 * [{"a": 1}] + [3],
             5 * [3] + [{"a": 1}], 5 * [{"a": 1}] + [{"b": 1}], [{}] * 6,
             [{"a": row, "b": row} for row in scores()],

@@ -7,6 +7,7 @@ with probability 1/K, and the p-value stays exact.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,9 @@ def _of_several(
     names = sorted(outputs)
     if output is not None:
         if output not in outputs:
-            raise AnswerError(f"The model has no output {output!r}. Expected one of {names}.")
+            raise AnswerError(
+                f"The model has no output {output!r}. Expected one of {brief(names)}."
+            )
         return class_ids(outputs[output], num_images, num_classes, None)
     widths = {}
     for name in names:
@@ -77,8 +80,8 @@ def _of_several(
         if len(fits) == 1:
             return class_ids(outputs[fits[0]], num_images, num_classes, None)
     raise AnswerError(
-        f"Cannot tell which of the model's outputs {names} answers with a class. Expected one with "
-        f"{num_classes} scores or one with class ids; else name it with `output`."
+        f"Cannot tell which of the model's outputs {brief(names)} answers with a class. Expected "
+        f"one with {num_classes} scores or one with class ids; else name it with `output`."
     )
 
 
@@ -101,13 +104,13 @@ def _rows(answers: Any, num_images: int) -> npt.NDArray[np.float64]:
 
 
 def _check_numbers(answers: Any) -> None:
-    """Refuse what NumPy would make numbers of: text, booleans, and nothing."""
+    """Refuse what NumPy would make numbers of: text and booleans. `null` stands for NaN."""
     pending: list[Any] = [answers]
     while pending:
         item = pending.pop()
         if isinstance(item, Sequence) and not isinstance(item, str):
             pending.extend(item)
-        elif isinstance(item, bool) or not isinstance(item, int | float):
+        elif isinstance(item, bool) or not isinstance(item, int | float | None):
             raise AnswerError(f"Expected numbers in the answer. Received: {type(item).__name__}")
 
 

@@ -86,7 +86,10 @@ def keygen(
 
     if key.exists() and not overwrite:
         raise KeyFileExistsError(f"{key} exists already; --overwrite replaces it.")
-    image_shape = tuple(int(side) for side in _numbers(shape, "--shape"))
+    sides = _numbers(shape, "--shape")
+    if not all(side.is_integer() for side in sides):
+        raise click.UsageError(f"--shape takes whole numbers, not {shape!r}.")
+    image_shape = tuple(map(int, sides))
     new = WatermarkKey.generate(
         scheme=scheme,
         image_shape=image_shape,
@@ -187,14 +190,20 @@ def serve(directory: Path, port: int, host: str, server: str) -> None:
     otherwise an embedded server, which is for development.
     """
     import signal
+    import threading
 
     from tfmark.serving import serve as start
 
-    with start(directory, port, host, server) as running:
+    # Either signal unwinds the `with` below, so that no server is left behind.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        start(directory, port, host, server) as running,
+    ):
         for url in running.urls.values():
             click.echo(f"{running.kind}: {url}")
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        threading.Event().wait()
 
 
 def _quiet_tensorflow() -> None:

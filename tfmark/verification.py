@@ -115,9 +115,15 @@ def _check_alpha(alpha: float, key: WatermarkKey) -> None:
                                          key.spec.num_classes))  # fmt: skip
     if most < -math.log(alpha):
         raise InvalidArgumentError(
-            f"Invalid value for argument `alpha`. Expected at least {math.exp(-most):.2g}: this "
+            f"Invalid value for argument `alpha`. Expected at least {_rounded_up(-most):.2g}: this "
             f"key's {key.spec.num_marks} marks cannot prove more. Received: alpha={alpha!r}"
         )
+
+
+def _rounded_up(log: float) -> float:
+    """exp(log), rounded up to two digits."""
+    unit = 10.0 ** (math.floor(log / math.log(10)) - 1)
+    return float(math.ceil(math.exp(log) / unit) * unit)
 
 
 def _endpoint(
@@ -135,6 +141,8 @@ def _endpoint(
     if keras is not None and isinstance(endpoint, keras.Model):
         return KerasModel(endpoint, key.value_range, spec.num_classes, output)
     if isinstance(endpoint, Endpoint):
+        if output is not None:
+            raise InvalidArgumentError("'output' is for an address or a Keras model alone.")
         return endpoint
     raise InvalidArgumentError(
         "Invalid value for argument `endpoint`. Expected an address, a Keras model, or an object "
@@ -143,7 +151,10 @@ def _endpoint(
 
 
 def _checked(answers: Any, asked: slice) -> ClassIds:
-    ids = np.asarray(answers)
+    try:
+        ids = np.asarray(answers)
+    except ValueError:
+        ids = np.empty(0)
     if ids.shape != (asked.stop - asked.start,) or not np.issubdtype(ids.dtype, np.integer):
         raise AnswerError(
             f"Expected {asked.stop - asked.start} class ids of an integer dtype. "

@@ -10,11 +10,17 @@ from __future__ import annotations
 import functools
 import http.client
 import io
+import logging
 import socket
 import time
 from typing import Any
 
 import urllib3
+
+# urllib3 logs the whole address, in which there may be a key, when it dislikes an answer's headers.
+logging.getLogger("urllib3.connection").addFilter(
+    lambda record: not str(record.msg).startswith("Failed to parse headers")
+)
 
 
 class _DeadlineReader(io.RawIOBase):

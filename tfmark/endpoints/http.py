@@ -5,9 +5,7 @@ urllib3 does the protocol. Everything that may go wrong on the way ends in an `E
 
 from __future__ import annotations
 
-import contextlib
 import email.utils
-import json
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -15,12 +13,17 @@ from typing import Any, Protocol
 
 import urllib3
 
+from tfmark.endpoints.addresses import show
 from tfmark.endpoints.deadline import pool_manager
+from tfmark.endpoints.redaction import explanation, words
 from tfmark.errors import AnswerError, InvalidArgumentError, RefusedError, UnreachableError
 
 MAX_BODY = 16 << 20  # bytes of an answer, after decompression
 RETRIED = (429, 502, 503, 504)
 LONGEST_PAUSE = 30.0  # seconds
+LONGEST_TIMEOUT = 86_400.0  # seconds
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
 class Transport(Protocol):
@@ -40,6 +43,9 @@ class HttpClient:
         retries: how often to try again after an answer or a failure that may pass.
         transport: sends the requests. Defaults to `deadline.pool_manager()`.
         sleep: waits between tries.
+
+    Raises:
+        InvalidArgumentError: if a header or `timeout` cannot work.
     """
 
     def __init__(
@@ -50,6 +56,13 @@ class HttpClient:
         transport: Transport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
+        if not (isinstance(timeout, int | float) and 0 < timeout <= LONGEST_TIMEOUT):
+            raise InvalidArgumentError(
+                "Invalid value for argument `timeout`. Expected seconds, more than 0 and at most "
+                f"{LONGEST_TIMEOUT:g}. Received: timeout={timeout!r}"
+            )
+        _check_headers(headers or {})
+        self._secrets = {word for value in (headers or {}).values() for word in words(value)}
         self._headers = {"Accept-Encoding": "gzip", "User-Agent": "tfmark", **(headers or {})}
         self._timeout = timeout
         self._retries = retries
@@ -82,9 +95,16 @@ class HttpClient:
                 if status == 200:
                     return answer
                 if status not in RETRIED or attempt == retries:
-                    raise _refusal(url, status, answer)
+                    raise self._refusal(url, status, answer)
             self._sleep(min(0.5 * 2**attempt if pause is None else pause, LONGEST_PAUSE))
         raise AssertionError  # the last try returns or raises
+
+    def _refusal(self, url: str, status: int, answer: bytes) -> RefusedError:
+        if 300 <= status < 400:
+            text = "it redirects; ask the address it redirects to, if you trust it"
+        else:
+            text = explanation(answer, self._secrets | words(url.partition("?")[2]))
+        return RefusedError(f"{show(url)} answered with HTTP status {status}: {text}", status)
 
     def _once(self, method: str, url: str, body: bytes | None) -> tuple[int, bytes, float | None]:
         headers = self._headers | ({"Content-Type": "application/json"} if body else {})
@@ -104,37 +124,6 @@ class HttpClient:
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise UnreachableError(f"{show(url)} {_problem(error, self._timeout)}.") from None
         return response.status, answer, _retry_after(response.headers.get("Retry-After"))
-
-
-def check_url(url: str) -> str:
-    """Return an HTTP address without a slash at its end.
-
-    Raises:
-        InvalidArgumentError: if it is not one, or has a name and password in it.
-    """
-    try:
-        parts = urllib3.util.parse_url(url)
-    except urllib3.exceptions.LocationParseError:
-        parts = urllib3.util.Url()
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise InvalidArgumentError(
-            "Expected an address that begins with http:// or https://, such as "
-            f"http://localhost:8501/v1/models/digits. Received: {show(url)}"
-        )
-    if parts.auth is not None:
-        raise InvalidArgumentError(
-            "Expected an address without a name and password. Pass them as a header: "
-            "'Authorization: Basic ...'."
-        )
-    return url.rstrip("/")
-
-
-def show(url: str) -> str:
-    """An address as it may be printed: without name, password, and query."""
-    without_query = url.partition("?")[0]
-    scheme, separator, rest = without_query.rpartition("://")
-    host, slash, path = rest.partition("/")
-    return scheme + separator + host.rpartition("@")[2] + slash + path
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
@@ -158,38 +147,22 @@ def _problem(error: Exception, timeout: float) -> str:
     return f"broke the connection off ({type(error).__name__})"
 
 
-def _refusal(url: str, status: int, answer: bytes) -> RefusedError:
-    if 300 <= status < 400:
-        text = "it redirects; ask the address it redirects to, if you trust it"
-    else:
-        text = _explanation(answer)
-    return RefusedError(f"{show(url)} answered with HTTP status {status}: {text}", status)
-
-
-def _explanation(answer: bytes) -> str:
-    """What an error body says, in one line, without what it may repeat of the request.
-
-    Servers quote the JSON that they do not like, and hostile ones quote the headers: long runs of
-    numbers (triggers) and long words (credentials) are left out.
-    """
-    text = answer[:2000].decode("utf-8", "replace")
-    if "<html" in text.lower():
-        text = re.sub(r"<[^>]*>", " ", text)
-    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-        text = str(json.loads(text)["error"])
-    text = "".join(character if character.isprintable() else " " for character in text)
-    text = re.sub(r"[-+.,\[\]\s\deE]{12,}", " ... ", text)
-    text = re.sub(r"\S{60,}", "...", text)
-    return " ".join(text.split())[:200] or "no explanation"
-
-
 def _retry_after(value: str | None) -> float | None:
     """Seconds to wait, from a Retry-After header in either of its forms."""
     if value is None:
         return None
-    if value.strip().isdigit():
+    if re.fullmatch(r"[0-9]+", value.strip()):
         return float(value.strip()[:9])
     try:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+
+
+def _check_headers(headers: Mapping[str, Any]) -> None:
+    for name, value in headers.items():
+        names = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
+        if not (names and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+            raise InvalidArgumentError(
+                "Expected headers of one line of latin-1 text each. Received one that is not."
+            )

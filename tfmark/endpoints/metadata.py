@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any
 
 from tfmark.errors import AnswerError
@@ -11,6 +12,7 @@ from tfmark.errors import AnswerError
 _FLOATS = ("DT_FLOAT", "DT_DOUBLE")
 _INTEGERS = ("DT_UINT8", "DT_INT16", "DT_INT32", "DT_INT64", "DT_UINT16", "DT_UINT32", "DT_UINT64")
 _UNNAMED = "serving_default"
+MAX_BATCH = 1024
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,11 @@ class Signature:
         pairs = zip(self.shape, image_shape, strict=False)
         if len(self.shape) == len(image_shape) and all(a in (-1, b) for a, b in pairs):
             return image_shape
-        if -1 not in self.shape and math.prod(self.shape) == math.prod(image_shape):
+        flat = (math.prod(image_shape),)
+        if self.shape == flat or _without_ones(self.shape) == _without_ones(image_shape):
             return self.shape  # flattened, or with or without an axis for a single channel
         raise AnswerError(
-            f"The model expects images of shape {self.shape}; the key is for {image_shape}."
+            f"The model expects images of shape {brief(self.shape)}; the key is for {image_shape}."
         )
 
 
@@ -66,20 +69,30 @@ def signature_from(
         signatures = metadata["metadata"]["signature_def"]["signature_def"]
         known = sorted(s for s in signatures if not s.startswith("__"))
         if (name or _UNNAMED) not in known:
-            raise AnswerError(f"The model has no signature {name or _UNNAMED!r}, only {known}.")
+            raise AnswerError(
+                f"The model has no signature {name or _UNNAMED!r}, only {brief(known)}."
+            )
         inputs = signatures[name or _UNNAMED]["inputs"]
         if len(inputs) != 1:
-            raise AnswerError(f"The model expects several inputs {sorted(inputs)}, not one image.")
+            raise AnswerError(
+                f"The model expects several inputs {brief(sorted(inputs))}, not one image."
+            )
         (tensor,) = inputs.values()
         dtype, shape = tensor["dtype"], tensor["tensor_shape"]
         sizes = None if shape["unknown_rank"] else [int(dim["size"]) for dim in shape["dim"]]
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     if dtype not in _FLOATS + _INTEGERS:
-        raise AnswerError(f"The model expects {dtype}, not images as arrays of numbers.")
+        raise AnswerError(f"The model expects {brief(dtype)}, not images as arrays of numbers.")
     if sizes is None:
         return Signature(image_shape, integer=dtype in _INTEGERS)
     if not sizes:
         raise AnswerError("The model expects a single number, not images.")
+    if sizes[0] > MAX_BATCH:
+        raise AnswerError(f"The model expects {brief(sizes[0])} images at once, too many to send.")
     batch_size = sizes[0] if sizes[0] > 0 else None
     return Signature(tuple(sizes[1:]), batch_size, dtype in _INTEGERS)
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [side for side in shape if side != 1]

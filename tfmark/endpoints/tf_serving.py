@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfmark.answers import ClassIds, class_ids
-from tfmark.endpoints.http import HttpClient, Transport, check_url
+from tfmark.endpoints.addresses import check_url
+from tfmark.endpoints.http import HttpClient, Transport
 from tfmark.endpoints.json_images import ImageWriter
 from tfmark.endpoints.metadata import Signature, signature_from
 from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError
@@ -55,7 +56,7 @@ class TFServing:
         retries: int = 3,
         transport: Transport | None = None,
     ):
-        base, question_mark, query = check_url(url).partition("?")
+        base, self._query = check_url(url)
         base = base.removesuffix(":predict").rstrip("/")
         if base.count("/") < 3:
             raise InvalidArgumentError(
@@ -63,7 +64,6 @@ class TFServing:
                 f"Received: {base}"
             )
         self._base = base if version is None else f"{base}/versions/{version}"
-        self._query = question_mark + query
         self._image_shape = image_shape
         self._value_range = value_range
         self._num_classes = num_classes

@@ -19,7 +19,7 @@ from tfmark.spec import Spec
 
 RENDERINGS = 48  # images of each symbol
 SYMBOL = 5  # cells a side of a symbol
-PLAY = 2  # pixels, at least, by which a symbol can move either way
+PLAY = 1  # pixels, at most, by which a symbol is off the middle either way
 SHADES = 3  # cells are up to a third of the way from black to white, or from white to black
 
 
@@ -51,11 +51,11 @@ def render_symbols(height: int, width: int, streams: list[Stream]) -> Pixels:
     Raises:
         InvalidArgumentError: if the images are too small.
     """
-    size = (min(height, width) - PLAY) // SYMBOL
+    size = (min(height, width) - 2 * PLAY) // SYMBOL
     if size < 1:
         raise InvalidArgumentError(
-            f"The image is too small for symbols. Expected at least {SYMBOL + PLAY}x"
-            f"{SYMBOL + PLAY} pixels. Received: {height}x{width} pixels"
+            f"The image is too small for symbols. Expected at least {SYMBOL + 2 * PLAY}x"
+            f"{SYMBOL + 2 * PLAY} pixels. Received: {height}x{width} pixels"
         )
     side = size * SYMBOL
     pool = np.zeros((len(streams), RENDERINGS, height, width, 1), np.uint8)
@@ -64,10 +64,15 @@ def render_symbols(height: int, width: int, streams: list[Stream]) -> Pixels:
         for image in renderings:
             shades = np.frombuffer(stream.read(SYMBOL**2), np.uint8) // SHADES
             cells = np.where(ink, 255 - shades, shades).reshape(SYMBOL, SYMBOL)
-            top, left = stream.below(height - side + 1), stream.below(width - side + 1)
+            top, left = _near_middle(height - side, stream), _near_middle(width - side, stream)
             drawn = cells.repeat(size, axis=0).repeat(size, axis=1)
             image[top : top + side, left : left + side, 0] = drawn
     return pool
+
+
+def _near_middle(room: int, stream: Stream) -> int:
+    play = min(PLAY, room // 2)
+    return room // 2 - play + stream.below(2 * play + 1)
 
 
 def group_by_class(images: Pixels, class_ids: npt.NDArray[np.int64]) -> Pixels:

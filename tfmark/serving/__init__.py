@@ -86,7 +86,13 @@ def serve(
         with model_server.run(exports, port) as chosen:
             yield Server("127.0.0.1", chosen, "tensorflow_model_server", exports)
         return
-    from tfmark.serving import embedded  # imports TensorFlow
+    try:
+        from tfmark.serving import embedded
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"The embedded server needs {error.name}: pip install 'tfmark[tensorflow]'",
+            name=error.name,
+        ) from None
 
     with embedded.run(exports, port, host) as chosen:
         yield Server(host, chosen, "embedded", exports)

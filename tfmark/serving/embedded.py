@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,14 +30,16 @@ def run(exports: Exports, port: int, host: str) -> Iterator[int]:
         ServingError: if a model cannot be loaded or the address cannot be had.
     """
     models = {name: SavedModel(name, *max(versions.items())) for name, versions in exports.items()}
-    sockets: dict[int, Any] = {}
     try:
-        server = waitress.create_server(
-            RestApi(models), map=sockets, host=host, port=port, threads=4, ident="tfmark",
-            max_request_body_size=MAX_REQUEST,
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family)
+    except (OSError, ValueError, OverflowError) as error:
         raise ServingError(f"Cannot listen on {host}:{port}: {error}") from None
+    sockets: dict[int, Any] = {}
+    server = waitress.create_server(
+        RestApi(models), map=sockets, sockets=[listener], threads=4, ident="tfmark",
+        max_request_body_size=MAX_REQUEST,
+    )  # fmt: skip
     ending = threading.Event()
 
     def loop() -> None:

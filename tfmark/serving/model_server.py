@@ -85,7 +85,7 @@ def _wait(process: subprocess.Popen[bytes], exports: Exports, port: int, log: Pa
                 client.get(f"http://127.0.0.1:{port}/v1/models/{waiting[0]}", retries=0)
             )
             states = [version["state"] for version in status["model_version_status"]]
-        except (EndpointError, ValueError, LookupError):
+        except (EndpointError, ValueError, LookupError, TypeError):
             states = []
         if "AVAILABLE" in states:
             waiting.pop(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -88,7 +89,7 @@ def _read(environ: dict[str, Any]) -> dict[str, Any]:
     if "gzip" in environ.get("HTTP_CONTENT_ENCODING", ""):
         try:
             body = gzip.decompress(body)
-        except (OSError, EOFError):
+        except (OSError, EOFError, zlib.error):
             body = b""
     text = body.decode("utf-8-sig", "replace").lstrip()
     if not text:
