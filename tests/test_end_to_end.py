@@ -59,6 +59,7 @@ def test_the_mark_survives_a_mild_thief(marked, make_key, digits):
     assert tfmark.verify(stolen, make_key()).owned
 
 
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")  # Keras 3.15, of any tf.data set
 def test_the_example_of_the_readme_runs(digits, tmp_path, monkeypatch):
     """On digits of 28x28 pixels; what the example takes for granted is made here."""
     monkeypatch.chdir(tmp_path)

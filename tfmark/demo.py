@@ -24,7 +24,7 @@ from tfmark.datasets import Dataset
 from tfmark.endpoints import TFServing
 
 TEXT = "MINE"
-SIGHTINGS = 200  # how often each mark should be seen in training, about
+SIGHTINGS = 250  # how often each mark should be seen in training, about
 PRUNED = 0.5  # share of each layer's weights that the thief sets to zero
 
 
