@@ -264,6 +264,8 @@ print("replicas", model.distribute_strategy.num_replicas_in_sync)
 @pytest.mark.parametrize("fixed", [False, True])
 def test_fit_on_two_replicas(fixed):
     script = MIRRORED.replace("FIXED", str(fixed))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "replicas 2" in done.stdout

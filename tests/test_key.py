@@ -298,3 +298,8 @@ def test_the_order_of_base_images_is_secret():
     kept = [{image.tobytes() for image in key.base_images[0, :48]} for key in keys]
     assert 10 < len(kept[0] & kept[1]) < 40
     assert Stream(SECRET, b"tfmark/v1/order").shuffled(96) != list(range(96))
+
+
+def test_numbers_of_numpy_are_numbers():
+    key = generate("noise", num_classes=np.int64(10), num_marks=np.int32(8))
+    assert (key.spec.num_classes, key.spec.num_marks) == (10, 8)

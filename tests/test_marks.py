@@ -26,7 +26,7 @@ CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 -.:/_+!?&#@"
 
 def spec(scheme, shape, groups=1, text=""):
     channels = shape[2] if len(shape) == 3 and scheme != "unrelated" else 1
-    return Spec(scheme, shape, 10, 12, groups, 8, channels, 2, "0" * 64, text)
+    return Spec(scheme, shape, 10, 12, text, groups, 8, channels, 2, "0" * 64)
 
 
 def draw(facts, index=0, seed=0):

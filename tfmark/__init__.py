@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from tfmark.endpoints import Endpoint as Endpoint
     from tfmark.errors import TfmarkError as TfmarkError
     from tfmark.injection import inject as inject
-    from tfmark.key import Mark as Mark
-    from tfmark.key import TriggerSet as TriggerSet
     from tfmark.key import WatermarkKey as WatermarkKey
     from tfmark.serving import serve as serve
     from tfmark.statistics import default_num_marks as default_num_marks
+    from tfmark.triggers import Mark as Mark
+    from tfmark.triggers import TriggerSet as TriggerSet
     from tfmark.verdict import Verdict as Verdict
     from tfmark.verification import verify as verify
 
@@ -25,9 +25,9 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "Endpoint": "endpoints",
-    "Mark": "key",
+    "Mark": "triggers",
     "TfmarkError": "errors",
-    "TriggerSet": "key",
+    "TriggerSet": "triggers",
     "Verdict": "verdict",
     "WatermarkCallback": "callback",
     "WatermarkKey": "key",

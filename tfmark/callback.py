@@ -9,7 +9,8 @@ import numpy as np
 
 from tfmark.endpoints.in_memory import KerasModel, as_inputs
 from tfmark.errors import InvalidArgumentError
-from tfmark.key import TriggerSet, WatermarkKey
+from tfmark.key import WatermarkKey
+from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
 CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation

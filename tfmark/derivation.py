@@ -18,7 +18,19 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
+from tfmark.errors import InvalidArgumentError
+
 SECRET_BYTES = 32
+
+
+def check_secret(secret: object) -> None:
+    """Refuse what is no secret; the message does not show it.
+
+    Raises:
+        InvalidArgumentError: if it is not `SECRET_BYTES` bytes.
+    """
+    if not (isinstance(secret, bytes) and len(secret) == SECRET_BYTES):
+        raise InvalidArgumentError(f"Expected a secret of {SECRET_BYTES} bytes.")
 
 
 def subkey(secret: bytes, index: int) -> bytes:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import operator
 import os
-import secrets
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,55 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tfmark import base_images as bases
-from tfmark import derivation, keyfile, marks
+from tfmark import derivation, generation, keyfile, marks
 from tfmark.errors import InvalidArgumentError
-from tfmark.marks import content, unrelated
-from tfmark.marks.affine import Affine
-from tfmark.pixels import Pixels, ValueRange, check_value_range, from_pixels, infer_value_range
+from tfmark.marks import content
+from tfmark.pixels import Pixels, check_value_range, from_pixels
 from tfmark.spec import Spec
-from tfmark.statistics import default_num_marks
-
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class Mark:
-    """One secret change of an image, with one secret label.
-
-    Attributes:
-        index: position in the key; marks are opened in this order.
-        label: class that a watermarked model answers, 0 to `num_classes - 1`.
-        pattern: the change, as `scale` and `shift` on the grid of 0..255.
-    """
-
-    index: int
-    label: int = field(repr=False)
-    pattern: Affine = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class TriggerSet:
-    """Some triggers, with their labels and the index of the mark of each.
-
-    Attributes:
-        pixels: uint8 array of shape (n, *image_shape), the triggers on the grid of 0..255.
-        labels: int64 array of shape (n,), the secret labels.
-        marks: int64 array of shape (n,), the index of each trigger's mark.
-        value_range: scale of the training pipeline.
-    """
-
-    pixels: Pixels = field(repr=False)
-    labels: Ints = field(repr=False)
-    marks: Ints
-    value_range: ValueRange
-
-    @cached_property
-    def images(self) -> npt.NDArray[np.float32]:
-        """The triggers in the scale of the training pipeline, float32 of shape (n, ...)."""
-        return from_pixels(self.pixels, self.value_range)
-
-    def __len__(self) -> int:
-        return len(self.pixels)
+from tfmark.triggers import Ints, Mark, TriggerSet
 
 
 class WatermarkKey:
@@ -82,7 +36,7 @@ class WatermarkKey:
     """
 
     def __init__(self, secret: bytes, spec: Spec, base_images: Pixels, value_range: Any):
-        _check_secret(secret)
+        derivation.check_secret(secret)
         if base_images.dtype != np.uint8 or base_images.shape != spec.base_shape:
             raise InvalidArgumentError(
                 f"Expected base images of dtype uint8 and shape {spec.base_shape}. "
@@ -153,47 +107,12 @@ class WatermarkKey:
             Zhang et al., "Protecting Intellectual Property of Deep Neural Networks with
             Watermarking", ASIACCS 2018, for the three schemes.
         """
-        secret = secrets.token_bytes(derivation.SECRET_BYTES) if secret is None else secret
-        _check_secret(secret)
-        image_shape = _as_shape(image_shape)
-        if value_range is None:
-            if base_images is None:
-                raise InvalidArgumentError("Expected `base_images` or `value_range`, got neither.")
-            value_range = infer_value_range(bases.as_images(base_images, "base_images"))
-        value_range = check_value_range(value_range)
-        if unrelated_images is not None and scheme != "unrelated":
-            raise InvalidArgumentError('`unrelated_images` are for scheme="unrelated" alone.')
-
-        def spec(pool: Pixels, verification: int, count: int, root: str) -> Spec:
-            groups, per_group, _, _, channels = pool.shape
-            return Spec(scheme, image_shape, num_classes, count, groups, per_group, channels,
-                        verification, root, text or "")  # fmt: skip
-
-        # A first specification, with a pool of nothing, checks all that the pool depends on.
-        channels = image_shape[2] if len(image_shape) == 3 else 1
-        count = 1 if num_marks is None else num_marks
-        draft = spec(np.empty((1, 2, 1, 1, channels), np.uint8), 1, count, "0" * 64)
-        num_marks = default_num_marks(num_classes) if num_marks is None else num_marks
-
-        if scheme != "unrelated":
-            order = derivation.Stream(secret, b"tfmark/v1/order")
-            pool = bases.ordinary(base_images, image_shape, num_marks, value_range, order)
-        elif unrelated_images is not None:
-            pool = bases.foreign(unrelated_images, draft.shape)
-            most = unrelated.max_marks(len(pool), channels)
-            if count > most:
-                raise InvalidArgumentError(
-                    f"Invalid value for argument `num_marks`. Expected at most {most} for "
-                    f"{len(pool)} class ids of unrelated images. Received: {num_marks}"
-                )
-            num_marks = min(num_marks, most)
-        else:
-            subkeys = [derivation.subkey(secret, index) for index in range(num_marks)]
-            streams = [derivation.Stream(key, b"tfmark/v1/symbol") for key in subkeys]
-            pool = unrelated.render_symbols(*draft.shape[:2], streams)
-        verification = pool.shape[1] // (4 if scheme == "unrelated" else 2)
-        final = spec(pool, verification, num_marks, bases.root(pool).hex())
-        return cls(secret, final, pool, value_range)
+        return cls(
+            *generation.generate(
+                scheme, image_shape, num_classes, base_images, num_marks, value_range, text,
+                unrelated_images, secret,
+            )
+        )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
         """Write the key to a file that only its owner may read (mode 0600).
@@ -304,18 +223,3 @@ class WatermarkKey:
 
     def _label(self, index: int) -> int:
         return self._stream(index, b"label").below(self.spec.num_classes)
-
-
-def _check_secret(secret: Any) -> None:
-    if not (isinstance(secret, bytes) and len(secret) == derivation.SECRET_BYTES):
-        raise InvalidArgumentError(f"Expected a secret of {derivation.SECRET_BYTES} bytes.")
-
-
-def _as_shape(image_shape: Any) -> tuple[int, ...]:
-    try:
-        return tuple(operator.index(side) for side in image_shape)
-    except TypeError:
-        raise InvalidArgumentError(
-            "Invalid value for argument `image_shape`. Expected (height, width) or (height, width, "
-            f"channels). Received: image_shape={image_shape!r}"
-        ) from None

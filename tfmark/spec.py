@@ -19,19 +19,14 @@ MAX_TEXT = 64
 
 
 @dataclass(frozen=True)
-class Spec:
-    """The public facts about a key. Every leaf of the commitment contains all of them.
+class Purpose:
+    """What marks are made for.
 
     Args:
         scheme: "content", "unrelated" or "noise".
         image_shape: (height, width) or (height, width, channels) of one image.
         num_classes: number of classes K of the model.
         num_marks: number of marks.
-        base_groups: number of groups of base images; mark i uses group i modulo this.
-        base_per_group: number of base images in a group.
-        base_channels: channels of the base images: those of the image, or 1.
-        num_verification: so many of each group, the first ones, are kept for verification.
-        base_root: Merkle root over the base images, in hex.
         text: what the marks of the content scheme write, otherwise "".
 
     Raises:
@@ -42,12 +37,7 @@ class Spec:
     image_shape: tuple[int, ...]
     num_classes: int
     num_marks: int
-    base_groups: int
-    base_per_group: int
-    base_channels: int
-    num_verification: int
-    base_root: str
-    text: str = ""
+    text: str
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -68,6 +58,37 @@ class Spec:
             raise _invalid("text", self.text, f"at most {MAX_TEXT} characters")
         if bool(self.text) != (self.scheme == "content"):
             raise _invalid("text", self.text, 'some text for scheme="content", none for others')
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), also where the images have no axis of channels."""
+        height, width, *channels = self.image_shape
+        return height, width, channels[0] if channels else 1
+
+
+@dataclass(frozen=True)
+class Spec(Purpose):
+    """The public facts about a key. Every leaf of the commitment contains all of them.
+
+    Args:
+        base_groups: number of groups of base images; mark i uses group i modulo this.
+        base_per_group: number of base images in a group.
+        base_channels: channels of the base images: those of the image, or 1.
+        num_verification: so many of each group, the first ones, are kept for verification.
+        base_root: Merkle root over the base images, in hex.
+
+    Raises:
+        InvalidArgumentError: if a value is of the wrong type or cannot work.
+    """
+
+    base_groups: int
+    base_per_group: int
+    base_channels: int
+    num_verification: int
+    base_root: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._check_base_images()
 
     def _check_base_images(self) -> None:
@@ -82,12 +103,6 @@ class Spec:
             raise _invalid("base images", self.base_shape, f"at most {MAX_BASE_BYTES >> 20} MiB")
         if not (isinstance(self.base_root, str) and len(self.base_root) == 64):
             raise _invalid("base images", self.base_root, "a digest of 64 hex digits")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels), also where the images have no axis of channels."""
-        height, width, *channels = self.image_shape
-        return height, width, channels[0] if channels else 1
 
     @property
     def base_shape(self) -> tuple[int, int, int, int, int]:

@@ -19,6 +19,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from tfmark.errors import InvalidArgumentError
+
 BETS = (0.25, 0.4, 0.55, 0.7, 0.8, 0.9, 0.97)
 WEAKEST = 0.6  # suspects that answer this share of their triggers are not to be missed,
 FUTILITY = 1e-3  # apart from this share of them, for the sake of stopping early
@@ -102,7 +104,6 @@ def power(num_marks: int, num_classes: int, alpha: float, accuracy: float) -> fl
     return float(proved)
 
 
-@lru_cache
 def default_num_marks(num_classes: int) -> int:
     """How many marks a key holds unless told otherwise.
 
@@ -110,7 +111,20 @@ def default_num_marks(num_classes: int) -> int:
     alpha = 1e-9 with a probability of at least 95 %: 232 for 3 classes, 96 for 5, 48 for 10, 24 for
     100. With two classes 60 % is hardly more than chance and would take some 2,000 marks; there the
     number stops at 256, which needs a watermark accuracy of 75 %.
+
+    Raises:
+        InvalidArgumentError: if there are fewer than two classes.
     """
+    if type(num_classes) is not int or num_classes < 2:
+        raise InvalidArgumentError(
+            "Invalid value for argument `num_classes`. Expected a number from 2 up. "
+            f"Received: num_classes={num_classes!r}"
+        )
+    return _default_num_marks(num_classes)
+
+
+@lru_cache
+def _default_num_marks(num_classes: int) -> int:
     for num_marks in range(8, MAX_DEFAULT_MARKS, 8):
         if power(num_marks, num_classes, alpha=1e-9, accuracy=WEAKEST) >= 0.95:
             return num_marks
