@@ -15,24 +15,36 @@ from tfmark.marks.font import write
 from tfmark.marks.tones import tones
 from tfmark.spec import Spec
 
-PLATES = 2
+TRIES = 64  # to place two plates side by side
 
 
 def draw(spec: Spec, index: int, stream: Stream) -> Affine:
     """Draw the text twice, each time with its own tones, direction, size and place.
 
-    Two plates tell marks apart much better than one: all of these are few on a small grey image.
+    Two plates tell marks apart much better than one: there are few tones, directions and sizes on a
+    small grey image. They do not cover each other, unless there is no room.
     """
     height, width, channels = spec.shape
+    for _ in range(TRIES):
+        plates = [_plate(spec, stream) for _ in range(2)]
+        places = [_place(plate, spec, stream) for plate in plates]
+        covered = np.zeros((height, width), np.uint8)
+        for place in places:
+            covered[place] += 1
+        if covered.max() == 1:
+            break
     scale = np.ones((height, width, 1), np.float32)
     shift = np.zeros((height, width, channels), np.float32)
-    for _ in range(PLATES):
-        plate = _plate(spec, stream)
-        top = stream.below(height - plate.shape[0] + 1)
-        left = stream.below(width - plate.shape[1] + 1)
-        place = slice(top, top + plate.shape[0]), slice(left, left + plate.shape[1])
+    for plate, place in zip(plates, places, strict=True):
         scale[place], shift[place] = 0, plate
     return Affine(scale, shift)
+
+
+def _place(plate: Array, spec: Spec, stream: Stream) -> tuple[slice, slice]:
+    """Draw where a plate stands: its rows and columns."""
+    top = stream.below(spec.shape[0] - plate.shape[0] + 1)
+    left = stream.below(spec.shape[1] - plate.shape[1] + 1)
+    return slice(top, top + plate.shape[0]), slice(left, left + plate.shape[1])
 
 
 def _plate(spec: Spec, stream: Stream) -> Array:
