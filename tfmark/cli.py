@@ -51,7 +51,7 @@ def main() -> None:
 @_plain_errors
 def demo(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) -> None:
     """Train, mark, steal, serve and verify a small model on this machine."""
-    from tfmark.errors import DatasetError
+    from tfmark.errors import DatasetError, TfmarkError
 
     _quiet_tensorflow()
     try:
@@ -60,6 +60,8 @@ def demo(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) ->
         run(dataset, scheme, epochs, seed, out)
     except DatasetError as error:
         raise DatasetError(f"{error} Offline, use --dataset digits.") from None
+    except ModuleNotFoundError as error:
+        raise TfmarkError(f"The demo needs {error.name}: pip install 'tfmark[demo]'") from None
 
 
 @main.command()
