@@ -1,6 +1,6 @@
 """What embedding costs in time: `fit` with the watermark against plain `fit`, side by side.
 
-    python benchmarks/overhead.py [--rounds 7]
+    python benchmarks/overhead.py [--rounds 15]
 
 The same model, the same clean images, epochs of each kind in turn, so that a busy machine slows all
 of them alike. Prints the median over the rounds of each ratio within a round.
@@ -17,7 +17,7 @@ import tensorflow as tf
 import tfmark
 from tfmark import datasets
 
-RATIO, INJECT_EVERY, BATCH, IMAGES = 0.03, 50, 128, 12_800
+RATIO, INJECT_EVERY, BATCH, IMAGES = 0.03, 50, 128, 6_400
 
 
 def model(shape):
@@ -41,7 +41,7 @@ def model(shape):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     digits = datasets.load("digits")
     x = np.resize(digits.x_train, (IMAGES, 24, 24, 1))
