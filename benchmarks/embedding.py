@@ -41,7 +41,7 @@ def network(name, shape, classes):
     return keras.Sequential([*stack, layers.Dense(classes, activation="softmax")])
 
 
-def train(name, data, scheme, seed, via):
+def train(name, data, scheme, seed, via, epochs):
     """Train one model and measure it."""
     keras.utils.set_random_seed(seed)
     shape, batch = data.x_train.shape[1:], BATCH[name]
@@ -61,13 +61,13 @@ def train(name, data, scheme, seed, via):
     elif scheme != "clean":
         every = INJECT_EVERY[name]
     model = network(name, shape, data.num_classes)
-    steps = EPOCHS[name] * int(train_set.cardinality())
+    steps = epochs * int(train_set.cardinality())
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps))
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     watch = tfmark.WatermarkCallback(key, inject_every=every)
     start = time.time()
     history = model.fit(
-        train_set.prefetch(tf.data.AUTOTUNE), epochs=EPOCHS[name], verbose=0, callbacks=[watch],
+        train_set.prefetch(tf.data.AUTOTUNE), epochs=epochs, verbose=0, callbacks=[watch],
         shuffle=False,
     )  # fmt: skip
     triggers = key.triggers(per_mark=5)
@@ -76,6 +76,7 @@ def train(name, data, scheme, seed, via):
     verdict = tfmark.verify(model, key)
     return {
         "dataset": name, "scheme": scheme, "seed": seed, "via": via,
+        "epochs": epochs, "ratio": RATIO[name], "inject_every": every,
         "test_accuracy": float(accuracy),
         "watermark_accuracy": float(np.mean(answers == triggers.labels)),
         "watermark_accuracy_by_epoch": history.history["watermark_accuracy"],
@@ -97,26 +98,28 @@ def machine():
 def table(runs):
     """The runs as a Markdown table: mean over the seeds, and spread as the standard deviation."""
     lines = [
-        "| data | scheme | embedded by | seeds | test accuracy | against clean | "
+        "| data | epochs | scheme | embedded by | seeds | test accuracy | against clean | "
         "watermark accuracy (unseen) | owned | questions |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups = {}
     for run in runs:
-        groups.setdefault((run["dataset"], run["scheme"], run["via"]), []).append(run)
-    for (name, scheme, via), group in sorted(groups.items()):
+        groups.setdefault((run["dataset"], run["epochs"], run["scheme"], run["via"]), []).append(
+            run
+        )
+    for (name, epochs, scheme, via), group in sorted(groups.items()):
         test = [100 * run["test_accuracy"] for run in group]
         seeds = {run["seed"] for run in group}
         clean = [
             100 * run["test_accuracy"]
-            for run in groups.get((name, "clean", "inject"), ())
+            for run in groups.get((name, epochs, "clean", "inject"), ())
             if run["seed"] in seeds
         ]
         marks = [100 * run["watermark_accuracy"] for run in group]
         loss = statistics.mean(test) - statistics.mean(clean) if clean else float("nan")
         owned = sum(run["verdict"] == "owned" for run in group)
         lines.append(
-            f"| {name} | {scheme} | {'-' if scheme == 'clean' else via} | {len(group)} "
+            f"| {name} | {epochs} | {scheme} | {'-' if scheme == 'clean' else via} | {len(group)} "
             f"| {statistics.mean(test):.2f} ± {statistics.pstdev(test):.2f} | {loss:+.2f} "
             f"| {statistics.mean(marks):.1f} (worst {min(marks):.1f}) | {owned}/{len(group)} "
             f"| {max(run['queries'] for run in group)} |"
@@ -129,18 +132,19 @@ def main():
     parser.add_argument("--datasets", nargs="+", default=list(EPOCHS))
     parser.add_argument("--schemes", nargs="+", default=SCHEMES, choices=SCHEMES)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="instead of those in EPOCHS")
     parser.add_argument("--via", default="inject", choices=("inject", "callback"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/embedding.json"))
     args = parser.parse_args()
     runs = json.loads(args.out.read_text()) if args.out.exists() else []
-    done = {(run["dataset"], run["scheme"], run["seed"], run["via"]) for run in runs}
+    done = {tuple(run[k] for k in ("dataset", "scheme", "seed", "via", "epochs")) for run in runs}
     for name in args.datasets:
-        data = datasets.load(name)
+        data, epochs = datasets.load(name), args.epochs or EPOCHS[name]
         for seed in args.seeds:
             for scheme in args.schemes:
-                if (name, scheme, seed, args.via) in done:
+                if (name, scheme, seed, args.via, epochs) in done:
                     continue
-                run = train(name, data, scheme, seed, args.via)
+                run = train(name, data, scheme, seed, args.via, epochs)
                 print({k: v for k, v in run.items() if "epoch" not in k}, flush=True)
                 runs.append(run)
                 args.out.write_text(json.dumps(runs, indent=1))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import socket
+import urllib.request
+from collections.abc import Iterable
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +17,7 @@ from tfmark.pixels import Pixels
 
 Ints = npt.NDArray[np.int64]
 
+REACH = 5.0  # seconds in which the host of a download must accept a connection
 OPEN_SIDE = 64  # pixels a side to which images are brought if a set's images differ in size
 
 
@@ -44,11 +50,14 @@ def load(name: str) -> Dataset:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise DatasetError(f"TensorFlow Datasets is not installed ({error}).") from None
+    logging.getLogger("absl").setLevel(logging.ERROR)  # TFDS warns of folders that are not there
     try:
         builder = tfds.builder(name)
         if not builder.is_prepared():
-            tfds.disable_progress_bar()
+            _check_reachable(name, builder.url_infos)
             builder.download_and_prepare()
+    except DatasetError:
+        raise
     except tfds.core.DatasetNotFoundError:
         raise DatasetError(f"TensorFlow Datasets has no set {name!r}.") from None
     except Exception as error:  # whatever a download raises
@@ -56,6 +65,24 @@ def load(name: str) -> Dataset:
             f"The data set {name!r} cannot be downloaded ({type(error).__name__})."
         ) from None
     return _from_tfds(builder)
+
+
+def _check_reachable(name: str, urls: Iterable[str]) -> None:
+    """Try the hosts of a download first: TFDS would repeat it for minutes."""
+    if urllib.request.getproxies():
+        return
+    for host, port in {_address(url) for url in urls}:
+        try:
+            socket.create_connection((host, port), timeout=REACH).close()
+        except OSError:
+            raise DatasetError(
+                f"The data set {name!r} is not on this machine, and {host} cannot be reached."
+            ) from None
+
+
+def _address(url: str) -> tuple[str | None, int]:
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or (80 if parts.scheme == "http" else 443)
 
 
 def _digits() -> Dataset:
