@@ -120,14 +120,10 @@ def steal(model: Any, data: Any, epochs: int, progress: Progress) -> Any:
 def _model(shape: tuple[int, ...], num_classes: int) -> Any:
     layers = keras.layers
     stack = [keras.Input(shape), layers.Rescaling(1 / 255)]
-    side, width = min(shape[:2]), 16
+    side, width = min(shape[:2]), 32
     while side > 7:
-        stack += [
-            layers.Conv2D(width, 3, padding="same", activation="relu"),
-            layers.Conv2D(width, 3, padding="same", activation="relu"),
-            layers.MaxPooling2D(),
-        ]
-        side, width = side // 2, min(2 * width, 64)
+        stack.append(layers.Conv2D(width, 3, 2, padding="same", activation="relu"))
+        side, width = side // 2, min(2 * width, 128)
     stack += [layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dropout(0.3)]
     model = keras.Sequential([*stack, layers.Dense(num_classes, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
