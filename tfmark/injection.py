@@ -59,7 +59,7 @@ def inject(
 
     def transform(dataset: tf.data.Dataset) -> tf.data.Dataset:
         layout = _layout(dataset.element_spec, key)
-        marker = _Marker(key, layout)
+        marker = _Marker(key)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def plan(next_mark: Any, item: Any) -> Any:
@@ -176,7 +176,7 @@ def _as_labels(ids: Any, like: Any, key: WatermarkKey) -> Any:
 class _Marker:
     """The key's marks as tensors, and the graph that puts them on images."""
 
-    def __init__(self, key: WatermarkKey, layout: _Layout):
+    def __init__(self, key: WatermarkKey):
         spec = key.spec
         patterns = [mark.pattern for mark in key.marks]
         self._spec = spec
