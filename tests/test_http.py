@@ -11,6 +11,7 @@ import pytest
 
 from tests.http_server import RESET, Reply, free_port, http_server
 from tfmark.endpoints.addresses import check_url, show
+from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.http import HttpClient
 from tfmark.errors import AnswerError, InvalidArgumentError, RefusedError, UnreachableError
 
@@ -20,7 +21,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 def client(**options):
-    return HttpClient(**{"timeout": 0.5, "retries": 0, "sleep": lambda _: None} | options)
+    transport, sleep = options.pop("transport", None), options.pop("sleep", lambda _: None)
+    return HttpClient(Connection(**{"timeout": 0.5, "retries": 0} | options), transport, sleep)
 
 
 def post(answer, **options):

@@ -1,25 +1,29 @@
 """`TFServing` against a loopback server: what it sends, what it reads, what it refuses."""
 
 import base64
+import gzip
+import io
 import json
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.http_server import RESET, Reply, free_port, http_server, model
-from tfmark.endpoints import TFServing
+from tfmark.endpoints import Dialect, Suspect, Task, TFServing
+from tfmark.endpoints.choosing import split_options
+from tfmark.endpoints.http import HttpClient
 from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError, RefusedError
 from tfmark.pixels import from_pixels
 
 SHAPE = (8, 8, 1)
 IMAGES = np.arange(6 * 64, dtype=np.uint8).reshape(6, *SHAPE)
+DATA = Path(__file__).with_name("data") / "tf_serving_exchanges.jsonl.gz"
 RECORDED = {
-    exchange["case"]: exchange
-    for exchange in json.loads(
-        Path(__file__).with_name("data").joinpath("tf_serving_exchanges.json").read_text()
-    )["exchanges"]
+    exchange["case"]: exchange["request"] | {"answer": exchange["response"]}
+    for exchange in map(json.loads, gzip.decompress(DATA.read_bytes()).splitlines())
 }
 
 
@@ -31,11 +35,18 @@ def first_pixel(instances):
 IDS = [0, 4, 0, 4, 0, 4]
 
 
+def suspect_at(url, shape=SHAPE, value_range=(0, 255), classes=10, transport=None, **options):
+    dialect, connection = split_options(options)
+    service = TFServing(url, dialect, HttpClient(connection, transport))
+    return Suspect(service, Task(shape, value_range, classes), dialect)
+
+
 def ask(answer, images=IMAGES, path="/v1/models/m", value_range=(0, 255), classes=10, **options):
     """The server's record of requests, and the class ids or the exception."""
     with http_server(answer) as server:
-        options = {"retries": 0, "timeout": 5} | options
-        suspect = TFServing(server.url + path, images.shape[1:], value_range, classes, **options)
+        transport = options.pop("transport", None)
+        suspect = suspect_at(server.url + path, images.shape[1:], value_range, classes, transport,
+                             **{"retries": 0, "timeout": 5} | options)  # fmt: skip
         try:
             return server, suspect.classify(images)
         except EndpointError as error:
@@ -60,6 +71,8 @@ def metadata(shape=(-1, *SHAPE), dtype="DT_FLOAT", inputs=("image",), name="serv
          "/v1/models/m/versions/3/metadata"),
         ("/v1/models/m:predict", {"version": 0}, "/v1/models/m/versions/0:predict",
          "/v1/models/m/versions/0/metadata"),
+        ("/v1/models/m", {"version_label": "a b/c"}, "/v1/models/m/labels/a%20b%2Fc:predict",
+         "/v1/models/m/labels/a%20b%2Fc/metadata"),
         ("/team/7/v1/models/m?key=a%2Fb&x=1", {}, "/team/7/v1/models/m:predict?key=a%2Fb&x=1",
          "/team/7/v1/models/m/metadata?key=a%2Fb&x=1"),
         ("/v1/models/m:predict?key=ab/", {}, "/v1/models/m:predict?key=ab/",
@@ -80,7 +93,7 @@ def test_paths(path, options, predict, described):
 )  # fmt: skip
 def test_addresses_that_are_not_of_a_model_are_refused(url):
     with pytest.raises(InvalidArgumentError) as caught:
-        TFServing(url, SHAPE, (0, 255), 10)
+        suspect_at(url)
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -150,8 +163,10 @@ def test_sends_what_the_metadata_says(shape, dtype, sent):
         (metadata((-1,)), {}, r"\(8, 8, 1\)"),
         (metadata(()), {}, "single number"),
         (metadata((-1, -8, -8)), {}, r"\(8, 8, 1\)"),
-        (metadata(dtype="DT_STRING"), {}, "DT_STRING"),
-        (metadata(dtype="DT_HALF"), {}, "DT_HALF"),
+        (metadata((-1, 2), "DT_STRING"), {}, r"\(2,\) files for each image"),
+        (metadata(dtype="DT_HALF"), {}, "'half'"),
+        (metadata(dtype="DT_INT8"), {}, "'int8'"),
+        (metadata(), {"input": "nope"}, "no input 'nope'. Expected 'image'"),
         (metadata(inputs=("a", "b")), {}, r"\['a', 'b'\]"),
         (metadata(), {"signature": "nope"}, r"'nope'.*\['serving_default'\]"),
         (metadata(name="other"), {}, r"'serving_default'.*\['other'\]"),
@@ -164,11 +179,10 @@ def test_a_model_for_other_inputs_is_not_asked(described, options, text):
     assert server.posts() == []
 
 
-def test_channels_first_is_not_taken_for_channels_last():
-    images = np.zeros((2, 8, 8, 3), np.uint8)
-    server, error = ask(model(first_pixel, metadata((-1, 3, 8, 8))), images)
-    assert isinstance(error, AnswerError)
-    assert server.posts() == []
+def test_channels_come_first_where_the_model_wants_them_there():
+    images = np.arange(2 * 192, dtype=np.uint16).reshape(2, 8, 8, 3).astype(np.uint8)
+    server, _ = ask(model(lambda rows: [0] * len(rows), metadata((-1, 3, 8, 8))), images)
+    assert np.array_equal(server.posts()[0]["instances"], np.moveaxis(images, -1, 1))
 
 
 @pytest.mark.parametrize(("batch", "sizes"), [(1, [1] * 6), (4, [4, 4]), (6, [6]), (9, [9])])
@@ -236,7 +250,7 @@ def test_reads_scores_and_class_ids(predictions, expected):
         Reply("1" * 10_000), Reply("null"), Reply('[{"predictions": [1]}]'),
         Reply('{"predictions": {"a": 1}}'), Reply('{"outputs": [1, 2, 3, 4, 5, 6]}'),
         *({"predictions": rows} for rows in (
-            [], scores(5), scores(7), scores(6, 11), ["cat"] * 6, ["1"] * 6, [True] * 6, None,
+            [], scores(5), scores(7), scores(6, 11), ["cat"] * 6, ["0.5"] * 6, [True] * 6, None,
             [[1, 2], [1]] * 3, [[[]]] * 6, [10**400] * 6, 5 * [{"a": 1}] + [3],
             5 * [3] + [{"a": 1}], 5 * [{"a": 1}] + [{"b": 1}], [{}] * 6,
             [{"a": row, "b": row} for row in scores()],
@@ -275,7 +289,7 @@ def test_a_server_that_does_not_answer_ends_in_time(bad):
     start = time.monotonic()
     if bad == "dead":
         url = f"http://127.0.0.1:{free_port()}/v1/models/m"
-        suspect = TFServing(url, SHAPE, (0, 1), 10, retries=1)
+        suspect = suspect_at(url, retries=1)
         with pytest.raises(EndpointError, match="does not accept connections"):
             suspect.classify(IMAGES)
     else:
@@ -288,7 +302,7 @@ def test_a_server_that_does_not_answer_ends_in_time(bad):
 EIGHTHS = (-1, 255 / 8 - 1)
 ROWS = np.array([[8, 9, 10, 11], [16, 0, 12, 24]], np.uint8)  # 0, .125, .25, .375; 1, -1, .5, 2
 GREY = np.arange(0, 256, 17, dtype=np.uint8).reshape(1, 4, 4, 1)
-CNN28 = np.array(json.loads(RECORDED["cnn28_row"]["request"])["instances"]) * 16
+CNN28 = np.array(json.loads(RECORDED["cnn28_row"]["body"])["instances"]) * 16
 
 
 def ask_recorded(case, described=None, images=ROWS, value_range=EIGHTHS, classes=3, **options):
@@ -296,9 +310,10 @@ def ask_recorded(case, described=None, images=ROWS, value_range=EIGHTHS, classes
         exchange = RECORDED.get(case if request.method == "POST" else described)
         if exchange is None:
             return Reply("", 404)
-        body = exchange["body"]
-        body = base64.b64decode(body) if exchange["encoding"] == "base64" else body
-        return Reply(body, exchange["status"], exchange["headers"])
+        answer = exchange["answer"]
+        body = answer["body"]
+        body = base64.b64decode(body) if answer["body_encoding"] == "base64" else body
+        return Reply(body, answer["status"], answer["headers"])
 
     path = RECORDED[case]["path"]
     return ask(answer, images, path, value_range, classes, **options)
@@ -323,17 +338,159 @@ def test_exchanges_recorded_from_a_real_server(case, options, ids):
     options["images"] = options.get("images", ROWS).astype(np.uint8)
     server, answered = ask_recorded(case, **options)
     assert answered.tolist() == ids
-    recorded, asked = json.loads(RECORDED[case]["request"]), server.posts()[0]
+    recorded, asked = json.loads(RECORDED[case]["body"]), server.posts()[0]
     flat = options["images"].ndim == 3  # sent in another shape than without metadata
     assert asked == recorded or (flat and asked["instances"] == recorded["instances"])
     assert server.requests[-1].path == RECORDED[case]["path"]
 
 
+NAMES = ("dog", "Cat ", "tortoise")
+PLAIN = [[200, 100, 50], [0, 255, 7]]  # the colours of two pictures without a drawing
+PICTURES = np.array(PLAIN, np.uint8)[:, np.newaxis, np.newaxis].repeat(4, 1).repeat(4, 2)
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "ids"),
+    [
+        ("topk_row", {"class_names": ("a", "b", "c")}, [-1, -1]),
+        ("topk_row", {"classes": None}, [0, 0]),  # numbered as they come up
+        ("topk_row", {"class_names": NAMES}, [2, 2]),
+        ("topk_row", {"class_names": NAMES, "output": "classes"}, [2, 2]),
+        ("topk_columnar", {"class_names": NAMES, "columns": True}, [2, 2]),
+        ("predict_columnar_bare", {"columns": True}, [2, 2]),
+        ("predict_row_named_single_input", {"input": "x"}, [2, 2]),
+        ("class_id_columnar", {"columns": True}, [2, 2]),
+        ("label_stable", {}, [2, 2]),
+        ("png_b64_row_named", {"input": "image_bytes", "pixels": "png", "images": PICTURES},
+         [0, 1]),
+        ("png_b64_columnar", {"input": "image_bytes", "pixels": "png", "columns": True,
+                              "images": PICTURES}, [0, 1]),
+    ],
+)  # fmt: skip
+def test_dialects_recorded_from_a_real_server(case, options, ids):
+    """The client asks what was asked, up to how a PNG is packed, and reads what was answered."""
+    server, answered = ask_recorded(case, **options)
+    assert answered.tolist() == ids
+    assert unpacked(server.posts()[0]) == unpacked(json.loads(RECORDED[case]["body"]))
+    assert server.requests[-1].path == RECORDED[case]["path"]
+
+
+def unpacked(value):
+    """JSON with the first pixel of pictures in place of their files."""
+    if isinstance(value, list):
+        return [unpacked(item) for item in value]
+    if isinstance(value, dict) and value.keys() == {"b64"}:
+        picture = Image.open(io.BytesIO(base64.b64decode(value["b64"])))
+        return np.asarray(picture)[0, 0].tolist()
+    return {k: unpacked(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize(
+    ("case", "options", "ids"),
+    [
+        ("classify_ok", {"class_names": NAMES}, [0, 0]),
+        ("classify_with_context", {"class_names": NAMES}, [0]),
+        ("classify_scores_only", {"signature": "scores_only"}, [1, 1]),  # labels are ""
+    ],
+)
+def test_classification_recorded_from_a_real_server(case, options, ids):
+    images = np.array([[24, 40], [8, 24]], np.uint8)[: len(ids)]  # 1, 2 and 0, 1
+    range_of_them = (-0.5, 255 / 16 - 0.5)
+    server, answered = ask_recorded(
+        case, images=images, value_range=range_of_them, input="x", **options
+    )
+    assert answered.tolist() == ids
+    (asked,), recorded = server.posts(), json.loads(RECORDED[case]["body"])
+    assert asked.get("signature_name") == recorded.get("signature_name")
+    assert [e["x"] for e in asked["examples"]] == [[1.0, 2.0], [-0.0, 1.0]][: len(ids)]
+    assert all(type(number) is float for e in asked["examples"] for number in e["x"])
+    assert len(server.requests) == 1  # metadata says nothing about features
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_as_files(kind, channels):
+    images = np.linspace(0, 255, 2 * 64 * channels).astype(np.uint8).reshape(2, 8, 8, channels)
+    described = metadata((-1,), "DT_STRING", ("image_bytes",))
+    options = {} if kind == "png" else {"pixels": kind}
+    server, _ = ask(model(lambda rows: [0] * len(rows), described), images, **options)
+    (body,) = server.posts()
+    files = [base64.b64decode(row["b64"]) for row in body["instances"]]
+    assert [Image.open(io.BytesIO(file)).format for file in files] == [kind.upper()] * 2
+    received = np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in files])
+    received = received.reshape(images.shape)
+    assert np.abs(received - images.astype(int)).max() <= (0 if kind == "png" else 12)
+
+
+def test_what_the_caller_says_goes_before_what_the_server_says():
+    server, _ = ask(
+        model(lambda rows: [0] * len(rows), metadata()), pixels="integer", value_range=(0, 1)
+    )
+    assert np.array_equal(server.posts()[0]["instances"], IMAGES)
+    dialect = Dialect(value_range=(-1, 1), pixels="float")
+    described = metadata(dtype="DT_UINT8")
+    with http_server(model(lambda rows: [0] * len(rows), described)) as server:
+        service = TFServing(server.url + "/v1/models/m", dialect, HttpClient())
+        Suspect(service, Task(SHAPE, (0, 1), 10), dialect).classify(IMAGES)
+    assert np.allclose(server.posts()[0]["instances"], from_pixels(IMAGES, (-1, 1)))
+    with pytest.raises(InvalidArgumentError, match="value_range"):
+        Dialect(value_range=(1, 0))
+
+
+@pytest.mark.parametrize(("size", "sizes"), [(1, [1] * 6), (4, [4, 2]), (50, [6])])
+def test_batch_size(size, sizes):
+    server, ids = ask(model(first_pixel), batch_size=size)
+    assert [len(post["instances"]) for post in server.posts()] == sizes
+    assert ids.tolist() == IDS
+
+
+@pytest.mark.parametrize("status", [413, 429])
+def test_a_batch_that_is_too_large_is_halved(status):
+    def answer(request):
+        if request.method == "POST" and len(request.json["instances"]) > 2:
+            return Reply("<html>Too large</html>", status)
+        return model(first_pixel)(request)
+
+    server, ids = ask(answer)
+    assert [len(post["instances"]) for post in server.posts()] == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert ids.tolist() == IDS
+
+
+def test_requests_keep_their_distance():
+    start = time.monotonic()
+    server, _ = ask(model(first_pixel), batch_size=3, delay=0.3)
+    assert len(server.requests) == 3
+    assert time.monotonic() - start >= 0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"pixels": "gif"}, "pixels='gif'"),
+        ({"version": -1}, "version=-1"),
+        ({"version": 2**63}, "2\\*\\*63"),
+        ({"version": 1, "version_label": "stable"}, "Received both"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"class_names": ["cat", "Cat "]}, "names that differ"),
+        ({"delay": -1}, "delay=-1"),
+        ({"key_file": "k.pem"}, "`cert_file` with `key_file`"),
+        ({"auth": ("me", "s3cr3t"), "headers": {"authorization": "x"}}, "not both"),
+        ({"auth": ("m:e", "s3cr3t")}, "without a colon"),
+        ({"ca_file": "/nonexistent.pem"}, "ca_file"),
+        ({"speed": 3}, r"Received: \['speed'\]"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options, text):
+    with pytest.raises(InvalidArgumentError, match=text) as caught:
+        suspect_at("https://127.0.0.1:1/v1/models/m", **options).classify(IMAGES)
+    assert "s3cr3t" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("case", "text"),
     [
-        ("topk_row", r"\['classes', 'scores'\]"),
-        ("text_output_escapes", "Received: str"),
+        ("topk_row", "class names, such as .*--labels"),
+        ("text_output_escapes", "Expected 2 answers"),
         ("text_output_bad_utf8", "JSON"),
         ("shape_empty_output_row", "Expected 2 answers"),
         ("predict_signature_unknown", '400.*"nope" not found'),
@@ -352,7 +509,7 @@ def test_refusals_recorded_from_a_real_server(case, text):
 
 @pytest.mark.parametrize(
     ("described", "text"),
-    [("metadata_png", "DT_STRING"), ("metadata_two_inputs", r"\['a', 'b'\]"),
+    [("metadata_two_inputs", r"\['a', 'b'\]"),
      ("metadata_uint8_image", r"\(4, 4, 1\)")],
 )  # fmt: skip
 def test_metadata_of_a_real_server_that_rules_the_model_out(described, text):

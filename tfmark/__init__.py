@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfmark.callback import WatermarkCallback as WatermarkCallback
+    from tfmark.alignment import align as align
     from tfmark.endpoints import Endpoint as Endpoint
+    from tfmark.endpoints import endpoint_from as endpoint_from
     from tfmark.errors import TfmarkError as TfmarkError
     from tfmark.injection import inject as inject
     from tfmark.key import WatermarkKey as WatermarkKey
@@ -31,7 +33,9 @@ _MODULES = {
     "Verdict": "verdict",
     "WatermarkCallback": "callback",
     "WatermarkKey": "key",
+    "align": "alignment",
     "default_num_marks": "statistics",
+    "endpoint_from": "endpoints",
     "inject": "injection",
     "serve": "serving",
     "verify": "verification",

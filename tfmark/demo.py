@@ -21,7 +21,6 @@ from rich.table import Table
 import tfmark
 from tfmark import datasets, pictures
 from tfmark.datasets import Dataset
-from tfmark.endpoints import TFServing
 
 TEXT = "MINE"
 SIGHTINGS = 250  # how often each mark should be seen in training, about
@@ -155,7 +154,7 @@ def _verify_all(
     with tfmark.serve(served) as server:
         for name in models:
             url = server.url(name)
-            suspect = TFServing(url, key.spec.image_shape, key.value_range, data.num_classes)
+            suspect = tfmark.endpoint_from(url, key)
             x_test, y_test = data.x_test[:1000], data.y_test[:1000]
             rows.append(Row(
                 name,

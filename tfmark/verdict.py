@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tfmark.alignment import Alignment
 
 OWNED = "owned"
 NOT_SHOWN = "not shown"
@@ -23,9 +26,10 @@ class Verdict:
         matches: number of answers that were the label of their mark.
         alpha: error rate that was asked for.
         num_classes: number of classes K; an innocent model matches with probability 1 / K.
-        num_marks: number of marks that could be asked.
+        num_marks: number of marks that could be asked, or of questions if fewer were allowed.
         tail_p_value: exact binomial tail of the matches, if every mark was asked, else `None`.
         reason: why asking ended.
+        alignment: how the suspect's classes were brought to the key's, if they were.
     """
 
     status: str
@@ -38,6 +42,7 @@ class Verdict:
     num_marks: int
     tail_p_value: float | None
     reason: str
+    alignment: Alignment | None = None
 
     @property
     def owned(self) -> bool:
@@ -52,6 +57,8 @@ class Verdict:
             f"The only assumption is that the labels are secret and random: then a model made "
             f"without the key matches each with probability 1/{self.num_classes}, whatever it does."
         )
+        if self.alignment is not None:
+            assumption += f" {self.alignment.sentence}"
         if self.status == OWNED:
             return (
                 f"The suspect carries the watermark: {counts} match their secret labels. A model "

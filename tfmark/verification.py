@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import math
+import os
 import sys
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Unpack
 
 import numpy as np
 
-from tfmark import statistics
-from tfmark.answers import NO_ANSWER, ClassIds
-from tfmark.endpoints import Endpoint, KerasModel, TFServing
+from tfmark.alignment import AlignedEndpoint, align
+from tfmark.answers import ClassIds
+from tfmark.endpoints.base import Endpoint
+from tfmark.endpoints.choosing import EndpointOptions, service_from, split_options
+from tfmark.endpoints.dialect import Task
+from tfmark.endpoints.in_memory import KerasModel
+from tfmark.endpoints.service import Suspect
 from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
-from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict
+from tfmark.pixels import Pixels, to_pixels
+from tfmark.sequential import SequentialTest
+from tfmark.verdict import Verdict
 
-FOLLOW_UP = 4  # questions at a time after a first miss, so that innocent suspects cost few marks
+FOR_KERAS = {"output"}
 
 
 def verify(
@@ -24,18 +30,16 @@ def verify(
     key: WatermarkKey,
     alpha: float = 1e-9,
     *,
-    signature: str | None = None,
-    output: str | None = None,
-    version: int | None = None,
-    headers: Mapping[str, str] | None = None,
-    timeout: float | None = None,
+    max_queries: int | None = None,
+    clean: tuple[Any, Any] | None = None,
+    **options: Unpack[EndpointOptions],
 ) -> Verdict:
     """Ask a suspect about secret triggers and say whether it carries the watermark.
 
     The marks are asked in order, each on a base image that was never marked in training. Asking
     stops as soon as the evidence reaches 1 / alpha (at ten classes and alpha = 1e-9 that takes 10
     questions of an intact mark), or cannot reach it any more. Questions are sent together only as
-    far as all of them are needed in any case.
+    far as all of them are needed in any case, and one request at a time.
 
     Example:
     ```python
@@ -44,16 +48,17 @@ def verify(
     ```
 
     Args:
-        endpoint: the suspect: address of a model on TensorFlow Serving's REST API, a Keras model in
-            memory, or an `Endpoint`.
+        endpoint: the suspect: an address or a file as `tfmark.endpoint_from` takes it, a Keras
+            model in memory, or an `Endpoint`.
         key: the owner's `WatermarkKey`.
         alpha: the highest tolerable probability of accusing a model that was made without the key.
             Defaults to 1e-9.
-        signature: for an address: name of the signature to ask.
-        output: for an address or a Keras model: name of the output to read.
-        version: for an address: version of the model to ask.
-        headers: for an address: sent with each request. May hold credentials.
-        timeout: for an address: seconds for each try of a request. Defaults to 30.
+        max_queries: the most questions that may be asked. Defaults to the number of marks.
+        clean: clean images and their class ids, for a suspect that numbers its classes in another
+            way. They are asked first, to align the classes (see `tfmark.align`). Images are scaled
+            as in training, or uint8.
+        **options: for an address, the options of `tfmark.endpoint_from`: `signature`, `output`,
+            `version`, `headers`, `timeout`, ... Of these `output` also names that of a Keras model.
 
     Returns:
         A `Verdict`. A suspect that cannot be asked properly (no connection, other shapes, another
@@ -62,124 +67,100 @@ def verify(
     Raises:
         InvalidArgumentError: if an argument cannot work, or the key has too few marks for `alpha`.
     """
-    _check_alpha(alpha, key)
-    options: dict[str, Any] = {
-        "signature": signature, "version": version, "headers": headers, "timeout": timeout
-    }  # fmt: skip
-    suspect = _endpoint(endpoint, key, output, options)
-    spec = key.spec
-    triggers = key.triggers()
-    matches = queries = answered = 0
-    best = 0.0
-    problem = ""
-    while not problem:
-        if best >= -math.log(alpha):
-            return _verdict(key, alpha, OWNED, best, matches, queries, "The evidence suffices.")
-        if queries == spec.num_marks or statistics.is_hopeless(
-            matches, queries, spec.num_marks, spec.num_classes, alpha
-        ):
-            break
-        needed = statistics.matches_to_prove(matches, queries, spec.num_classes, alpha)
-        if matches < queries:
-            needed = min(needed, FOLLOW_UP)
-        asked = slice(queries, min(queries + needed, spec.num_marks))
+    test = sequential_test(key, alpha, max_queries)
+    images_and_labels = None if clean is None else _clean_images(clean, key)
+    alignment = None
+    try:
+        suspect = _endpoint(endpoint, key, dict(options), aligned=clean is not None)
+        if images_and_labels is not None:
+            alignment = align(suspect, *images_and_labels, key.spec.num_classes)
+            suspect = AlignedEndpoint(suspect, alignment)
+    except EndpointError as error:
+        return test.verdict(str(error))
+    return replace(ask(suspect, key, test), alignment=alignment)
+
+
+def sequential_test(key: WatermarkKey, alpha: float, max_queries: int | None) -> SequentialTest:
+    """A test of as many marks as there are and may be asked.
+
+    Raises:
+        InvalidArgumentError: if these cannot prove anything at `alpha`.
+    """
+    if max_queries is not None and (type(max_queries) is not int or max_queries < 1):
+        raise InvalidArgumentError(
+            "Invalid value for argument `max_queries`. Expected a positive number. "
+            f"Received: max_queries={max_queries!r}"
+        )
+    marks = key.spec.num_marks
+    limit = marks if max_queries is None else min(marks, max_queries)
+    return SequentialTest(limit, key.spec.num_classes, alpha)
+
+
+def ask(
+    suspect: Endpoint,
+    key: WatermarkKey,
+    test: SequentialTest,
+    triggers: Any = None,
+) -> Verdict:
+    """Ask until the test is decided.
+
+    Args:
+        suspect: the suspect.
+        key: the owner's key.
+        test: the test, with what was answered before, if anything; it counts on.
+        triggers: the key's triggers, if they are at hand.
+    """
+    triggers = key.triggers() if triggers is None else triggers
+    while count := test.questions():
+        asked = slice(test.queries, test.queries + count)
         try:
-            answers = _checked(suspect.classify(triggers.pixels[asked]), asked)
+            answers = _checked(suspect.classify(triggers.pixels[asked]), count)
         except EndpointError as error:
-            problem = str(error)
-            break
-        for answer, label in zip(answers, triggers.labels[asked], strict=True):
-            queries += 1
-            answered += int(answer != NO_ANSWER)
-            matches += int(answer == label)
-            best = max(best, float(statistics.log_evidence(matches, queries, spec.num_classes)))
-    if not problem and answered < queries / 2:
-        problem = f"Of {queries} questions {queries - answered} got no class for an answer."
-    if problem:
-        return _verdict(key, alpha, INCONCLUSIVE, best, matches, queries, problem)
-    reason = (
-        "Every mark was asked."
-        if queries == spec.num_marks
-        else "The remaining marks would not change that."
-    )
-    return _verdict(key, alpha, NOT_SHOWN, best, matches, queries, reason)
+            return test.verdict(str(error))
+        test.record(answers, triggers.labels[asked])
+    return test.verdict()
 
 
-def _check_alpha(alpha: float, key: WatermarkKey) -> None:
-    if not 0 < alpha < 1:
-        raise InvalidArgumentError(
-            f"Invalid value for argument `alpha`. Expected a number between 0 and 1. "
-            f"Received: alpha={alpha!r}"
-        )
-    most = float(statistics.log_evidence(key.spec.num_marks, key.spec.num_marks,
-                                         key.spec.num_classes))  # fmt: skip
-    if most < -math.log(alpha):
-        raise InvalidArgumentError(
-            f"Invalid value for argument `alpha`. Expected at least {_rounded_up(-most):.2g}: this "
-            f"key's {key.spec.num_marks} marks cannot prove more. Received: alpha={alpha!r}"
-        )
-
-
-def _rounded_up(log: float) -> float:
-    """exp(log), rounded up to two digits."""
-    unit = 10.0 ** (math.floor(log / math.log(10)) - 1)
-    return float(math.ceil(math.exp(log) / unit) * unit)
-
-
-def _endpoint(
-    endpoint: Any, key: WatermarkKey, output: str | None, options: dict[str, Any]
-) -> Endpoint:
-    given = {name: value for name, value in options.items() if value is not None}
+def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned: bool) -> Endpoint:
     spec = key.spec
-    if isinstance(endpoint, str):
-        return TFServing(
-            endpoint, spec.image_shape, key.value_range, spec.num_classes, output=output, **given
-        )
-    if given:
-        raise InvalidArgumentError(f"{', '.join(map(repr, given))} are for an address alone.")
+    num_classes = None if aligned else spec.num_classes
+    if isinstance(endpoint, str | os.PathLike):
+        dialect, connection = split_options(options)
+        task = Task(spec.image_shape, key.value_range, num_classes)
+        return Suspect(service_from(endpoint, dialect, connection), task, dialect)
+    given = {name for name, value in options.items() if value is not None}
     keras = sys.modules.get("keras")
-    if keras is not None and isinstance(endpoint, keras.Model):
-        return KerasModel(endpoint, key.value_range, spec.num_classes, output)
+    is_keras = keras is not None and isinstance(endpoint, keras.Model)
+    if strange := given - (FOR_KERAS if is_keras else set()):
+        raise InvalidArgumentError(f"{', '.join(map(repr, sorted(strange)))} are for an address.")
+    if is_keras:
+        return KerasModel(endpoint, key.value_range, num_classes, options.get("output"))
     if isinstance(endpoint, Endpoint):
-        if output is not None:
-            raise InvalidArgumentError("'output' is for an address or a Keras model alone.")
         return endpoint
     raise InvalidArgumentError(
-        "Invalid value for argument `endpoint`. Expected an address, a Keras model, or an object "
-        f"with a method `classify`. Received: {type(endpoint).__name__}"
+        "Invalid value for argument `endpoint`. Expected an address, a file, a Keras model, or an "
+        f"object with a method `classify`. Received: {type(endpoint).__name__}"
     )
 
 
-def _checked(answers: Any, asked: slice) -> ClassIds:
+def _clean_images(clean: tuple[Any, Any], key: WatermarkKey) -> tuple[Pixels, Any]:
+    images, labels = (np.asarray(part) for part in clean)
+    if images.shape[1:] != key.spec.image_shape:
+        raise InvalidArgumentError(
+            f"Expected clean images of shape (n, {', '.join(map(str, key.spec.image_shape))}). "
+            f"Received: shape {images.shape}"
+        )
+    return to_pixels(images, key.value_range), labels
+
+
+def _checked(answers: Any, count: int) -> ClassIds:
     try:
         ids = np.asarray(answers)
     except ValueError:
         ids = np.empty(0)
-    if ids.shape != (asked.stop - asked.start,) or not np.issubdtype(ids.dtype, np.integer):
+    if ids.shape != (count,) or not np.issubdtype(ids.dtype, np.integer):
         raise AnswerError(
-            f"Expected {asked.stop - asked.start} class ids of an integer dtype. "
+            f"Expected {count} class ids of an integer dtype. "
             f"Received: shape {ids.shape}, dtype {ids.dtype}"
         )
     return ids.astype(np.int64)
-
-
-def _verdict(
-    key: WatermarkKey, alpha: float, status: str, best: float, matches: int, queries: int,
-    reason: str,
-) -> Verdict:  # fmt: skip
-    num_classes = key.spec.num_classes
-    every_mark = queries == key.spec.num_marks
-    return Verdict(
-        status=status,
-        p_value=math.exp(-best),
-        evidence_bits=best / math.log(2),
-        queries=queries,
-        matches=matches,
-        alpha=alpha,
-        num_classes=num_classes,
-        num_marks=key.spec.num_marks,
-        tail_p_value=statistics.binomial_tail(matches, queries, num_classes)
-        if every_mark
-        else None,
-        reason=reason,
-    )

@@ -12,10 +12,13 @@ import http.client
 import io
 import logging
 import socket
+import ssl
 import time
 from typing import Any
 
 import urllib3
+
+from tfmark.endpoints.connection import Proxy
 
 # urllib3 logs the whole address, in which there may be a key, when it dislikes an answer's headers.
 logging.getLogger("urllib3.connection").addFilter(
@@ -81,8 +84,14 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-def pool_manager() -> urllib3.PoolManager:
+def pool_manager(tls: ssl.SSLContext | None, proxy: Proxy | None) -> urllib3.PoolManager:
     """A `urllib3.PoolManager` that keeps one connection, and the deadline of each answer."""
-    manager = urllib3.PoolManager(num_pools=1, maxsize=1)
+    options: dict[str, Any] = {"num_pools": 1, "maxsize": 1, "ssl_context": tls}
+    manager: urllib3.PoolManager
+    if proxy is None:
+        manager = urllib3.PoolManager(**options)
+    else:
+        headers = urllib3.make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
+        manager = urllib3.ProxyManager(proxy.url, proxy_headers=headers, **options)
     manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
     return manager

@@ -14,16 +14,14 @@ from typing import Any, Protocol
 import urllib3
 
 from tfmark.endpoints.addresses import show
+from tfmark.endpoints.connection import Connection, proxy_for
 from tfmark.endpoints.deadline import pool_manager
 from tfmark.endpoints.redaction import explanation, words
-from tfmark.errors import AnswerError, InvalidArgumentError, RefusedError, UnreachableError
+from tfmark.errors import AnswerError, RefusedError, UnreachableError
 
 MAX_BODY = 16 << 20  # bytes of an answer, after decompression
 RETRIED = (429, 502, 503, 504)
 LONGEST_PAUSE = 30.0  # seconds
-LONGEST_TIMEOUT = 86_400.0  # seconds
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
 class Transport(Protocol):
@@ -38,36 +36,28 @@ class HttpClient:
     """Sends requests one after the other.
 
     Args:
-        headers: sent with each request; may hold credentials.
-        timeout: seconds for each try, all of it: connecting, sending, and reading the answer.
-        retries: how often to try again after an answer or a failure that may pass.
-        transport: sends the requests. Defaults to `deadline.pool_manager()`.
+        connection: credentials, certificates, time-outs.
+        transport: sends the requests. Defaults to `deadline.pool_manager`, by way of the proxy that
+            the environment names.
         sleep: waits between tries.
-
-    Raises:
-        InvalidArgumentError: if a header or `timeout` cannot work.
     """
 
     def __init__(
         self,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
-        retries: int = 3,
+        connection: Connection | None = None,
         transport: Transport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ):
-        if not (isinstance(timeout, int | float) and 0 < timeout <= LONGEST_TIMEOUT):
-            raise InvalidArgumentError(
-                "Invalid value for argument `timeout`. Expected seconds, more than 0 and at most "
-                f"{LONGEST_TIMEOUT:g}. Received: timeout={timeout!r}"
-            )
-        _check_headers(headers or {})
-        self._secrets = {word for value in (headers or {}).values() for word in words(value)}
-        self._headers = {"Accept-Encoding": "gzip", "User-Agent": "tfmark", **(headers or {})}
-        self._timeout = timeout
-        self._retries = retries
-        self._transport = transport or pool_manager()
+        self._connection = connection or Connection()
+        headers = self._connection.all_headers
+        secrets = [*headers.values(), *(self._connection.auth or ())]
+        self._secrets = {word for secret in secrets for word in words(secret)}
+        self._headers = _merged({"Accept-Encoding": "gzip", "User-Agent": "tfmark"}, headers)
+        self._json_headers = _merged({"Content-Type": "application/json"}, self._headers)
+        self._timeout = self._connection.timeout
+        self._transport = transport
         self._sleep = sleep
+        self._pace = self._connection.pace(sleep)
 
     def get(self, url: str, retries: int) -> bytes:
         """Get `url` with so many retries; see `post`."""
@@ -81,7 +71,7 @@ class HttpClient:
             RefusedError: if the status was not 200.
             AnswerError: if the answer was too large or broken.
         """
-        return self._send("POST", url, body, self._retries)
+        return self._send("POST", url, body, self._connection.retries)
 
     def _send(self, method: str, url: str, body: bytes | None, retries: int) -> bytes:
         for attempt in range(retries + 1):
@@ -106,10 +96,16 @@ class HttpClient:
             text = explanation(answer, self._secrets | words(url.partition("?")[2]))
         return RefusedError(f"{show(url)} answered with HTTP status {status}: {text}", status)
 
+    def _connect(self, url: str) -> Transport:
+        tls = self._connection.tls() if url.lower().startswith("https:") else None
+        return pool_manager(tls, proxy_for(url))
+
     def _once(self, method: str, url: str, body: bytes | None) -> tuple[int, bytes, float | None]:
-        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        headers = self._headers if body is None else self._json_headers
+        transport = self._transport = self._transport or self._connect(url)
+        self._pace()
         try:
-            response = self._transport.request(
+            response = transport.request(
                 method, url, body=body, headers=headers, timeout=self._timeout, retries=False,
                 redirect=False, preload_content=False,
             )  # fmt: skip
@@ -126,6 +122,12 @@ class HttpClient:
         return response.status, answer, _retry_after(response.headers.get("Retry-After"))
 
 
+def _merged(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Headers, of which those that were given replace defaults, however their names are spelled."""
+    names = {name.lower() for name in given}
+    return {k: v for k, v in defaults.items() if k.lower() not in names} | dict(given)
+
+
 def _read(response: urllib3.BaseHTTPResponse) -> bytes:
     chunks: list[bytes] = []
     size = 0
@@ -138,6 +140,8 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
 
 
 def _problem(error: Exception, timeout: float) -> str:
+    if isinstance(error, urllib3.exceptions.ProxyError):
+        return "cannot be reached by the proxy that the environment names"
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return "does not accept connections"
     if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
@@ -157,12 +161,3 @@ def _retry_after(value: str | None) -> float | None:
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, OverflowError):
         return None
-
-
-def _check_headers(headers: Mapping[str, Any]) -> None:
-    for name, value in headers.items():
-        names = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
-        if not (names and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
-            raise InvalidArgumentError(
-                "Expected headers of one line of latin-1 text each. Received one that is not."
-            )

@@ -16,13 +16,17 @@ class KerasModel:
     Args:
         model: the `keras.Model`.
         value_range: how the model expects pixels to be scaled.
-        num_classes: number of classes K of the key.
+        num_classes: number of classes K of the key, `None` if any will do.
         output: name or position of the output to read, if the model has several. Defaults to
             `None`, the only one with K scores.
     """
 
     def __init__(
-        self, model: Any, value_range: ValueRange, num_classes: int, output: str | None = None
+        self,
+        model: Any,
+        value_range: ValueRange,
+        num_classes: int | None,
+        output: str | None = None,
     ):
         self._model = model
         self._value_range = value_range

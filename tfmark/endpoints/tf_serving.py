@@ -1,128 +1,122 @@
-"""TensorFlow Serving's REST API: `POST .../v1/models/NAME:predict`, in row format."""
+"""TensorFlow Serving's REST API: `POST .../v1/models/NAME:predict` or `:classify`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
-import numpy as np
-
-from tfmark.answers import ClassIds, class_ids
 from tfmark.endpoints.addresses import check_url
-from tfmark.endpoints.http import HttpClient, Transport
-from tfmark.endpoints.json_images import ImageWriter
-from tfmark.endpoints.metadata import Signature, signature_from
+from tfmark.endpoints.dialect import Dialect
+from tfmark.endpoints.http import HttpClient
+from tfmark.endpoints.image_input import ImageInput
+from tfmark.endpoints.json_answers import by_output, get_json, loads
+from tfmark.endpoints.row_requests import write_examples, write_request
+from tfmark.endpoints.service import Description
+from tfmark.endpoints.signature import Signature, TensorInfo
 from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError
-from tfmark.pixels import Pixels, ValueRange
+from tfmark.pixels import Pixels
 
-MAX_REQUEST = 900_000  # bytes; gateways refuse bodies of more than 1 MB unless told otherwise
+_DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
 
 
 class TFServing:
-    """Asks a model behind TensorFlow Serving's REST API.
+    """A model behind TensorFlow Serving's REST API.
 
     Args:
         url: address of the model, such as http://localhost:8501/v1/models/digits. What a gateway
-            puts before it stays; `/versions/N` and `:predict` at its end are understood.
-        image_shape: shape of one image.
-        value_range: how the model expects pixels to be scaled; of no effect on a model whose input
-            is of an integer dtype.
-        num_classes: number of classes K of the key.
-        signature: name of the signature to ask. Defaults to `None`, the server's own default.
-        output: name of the output to read, if there are several. Defaults to `None`, the only one
-            with K scores, else the only one with class ids.
-        version: version of the model to ask. Defaults to `None`, the latest.
-        headers: sent with each request, such as {"Authorization": "Bearer ..."}.
-        timeout: seconds for each try of a request.
-        retries: how often to try again where that can help.
-        transport: sends the requests, for tests. Defaults to urllib3.
+            puts before it stays; `/versions/N`, `/labels/L`, `:predict` and `:classify` at its end
+            are understood.
+        dialect: how it wants to be asked. For `:classify`, `input` names the feature of the
+            examples that holds the image.
+        client: sends the requests.
 
     Raises:
         InvalidArgumentError: if `url` is no such address.
     """
 
-    def __init__(
-        self,
-        url: str,
-        image_shape: tuple[int, ...],
-        value_range: ValueRange,
-        num_classes: int,
-        signature: str | None = None,
-        output: str | None = None,
-        version: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float = 30.0,
-        retries: int = 3,
-        transport: Transport | None = None,
-    ):
+    def __init__(self, url: str, dialect: Dialect, client: HttpClient):
         base, self._query = check_url(url)
-        base = base.removesuffix(":predict").rstrip("/")
+        self._classifies = base.endswith(":classify")
+        base = base.removesuffix(":classify").removesuffix(":predict").rstrip("/")
         if base.count("/") < 3:
             raise InvalidArgumentError(
                 "Expected the address of a model, such as http://localhost:8501/v1/models/digits. "
                 f"Received: {base}"
             )
-        self._base = base if version is None else f"{base}/versions/{version}"
-        self._image_shape = image_shape
-        self._value_range = value_range
-        self._num_classes = num_classes
-        self._signature = signature
-        self._output = output
-        self._client = HttpClient(headers, timeout, retries, transport)
-        self._writer: ImageWriter | None = None
-        self._batch_size: int | None = None
+        self._model = base
+        if dialect.version is not None:
+            base += f"/versions/{dialect.version}"
+        elif dialect.version_label is not None:
+            base += f"/labels/{quote(dialect.version_label, safe='')}"
+        if self._classifies and dialect.input is None:
+            raise InvalidArgumentError("For `:classify`, name the feature of images with `input`.")
+        self._base = base
+        self._dialect = dialect
+        self._client = client
 
-    def classify(self, images: Pixels) -> ClassIds:
-        """See `Endpoint.classify`."""
-        if self._writer is None:
-            self._writer = self._prepare()
-        size = self._batch_size or max(1, MAX_REQUEST // self._writer.bytes_per_image)
-        parts = [self._ask(images[i : i + size]) for i in range(0, len(images), size)]
-        return np.concatenate(parts)
+    def signatures(self) -> tuple[Signature, ...]:
+        """See `Service.signatures`."""
+        if self._classifies:
+            return ()  # features of examples are not among the inputs
+        return read_signatures(get_json(self._client, f"{self._base}/metadata{self._query}"))
 
-    def _prepare(self) -> ImageWriter:
-        """Read the signature if the server tells it, and be ready to write what it expects."""
-        signature = self._read_signature() or Signature(self._image_shape)
-        self._batch_size = signature.batch_size
-        shape = signature.shape_for(self._image_shape)
-        return ImageWriter(shape, (0, 255) if signature.integer else self._value_range)
-
-    def _read_signature(self) -> Signature | None:
-        """The signature, or `None` where the server does not tell it: many gateways do not."""
+    def describe(self) -> Description:
+        """See `Service.describe`."""
+        status = get_json(self._client, f"{self._model}{self._query}")
         try:
-            answer = self._client.get(f"{self._base}/metadata{self._query}", retries=0)
-            metadata = _loads(answer)
+            versions = tuple(
+                str(entry["version"])
+                for entry in status["model_version_status"]
+                if entry["state"] == "AVAILABLE"
+            )
+        except (KeyError, TypeError):
+            raise AnswerError("This is not TensorFlow Serving's status of a model.") from None
+        try:
+            signatures = self.signatures()
         except EndpointError:
-            return None
-        return signature_from(metadata, self._signature, self._image_shape)
+            signatures = ()
+        return Description("tf-serving", versions, signatures)
 
-    def _ask(self, images: Pixels) -> ClassIds:
-        assert self._writer is not None
-        asked = images
-        if self._batch_size is not None and len(images) < self._batch_size:
-            asked = np.resize(images, (self._batch_size, *images.shape[1:]))
-        head = f'"signature_name":{json.dumps(self._signature)},' if self._signature else ""
-        body = f'{{{head}"instances":{self._writer.write(asked)}}}'
-        answer = _loads(self._client.post(f"{self._base}:predict{self._query}", body.encode()))
-        outputs = _outputs(answer)
-        return class_ids(outputs, len(asked), self._num_classes, self._output)[: len(images)]
+    def ask(self, images: Pixels, sent: ImageInput) -> Any:
+        """See `Service.ask`."""
+        signature, columns = self._dialect.signature, self._dialect.columns
+        if self._classifies:
+            body = write_examples(images, sent, signature)
+            answer = loads(self._client.post(f"{self._base}:classify{self._query}", body))
+            return _member(answer, "results")
+        body = write_request(images, sent, signature, self._dialect.input is not None, columns)
+        answer = loads(self._client.post(f"{self._base}:predict{self._query}", body))
+        if columns or not sent.batched:
+            return _member(answer, "outputs")
+        return by_output(_member(answer, "predictions"))
 
 
-def _loads(body: bytes) -> Any:
+def read_signatures(metadata: Any) -> tuple[Signature, ...]:
+    """Read the answer of `/metadata`: the signatures, none if it is not such an answer."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise AnswerError("The answer is not JSON that can be read.") from None
+        found = metadata["metadata"]["signature_def"]["signature_def"]
+        return tuple(
+            Signature(name, _tensors(entry["inputs"]), _tensors(entry.get("outputs", {})))
+            for name, entry in sorted(found.items())
+            if not name.startswith("__")
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        return ()
 
 
-def _outputs(answer: Any) -> Any:
-    """The rows of an answer; those of a model with several outputs as columns by name."""
-    rows = answer.get("predictions") if isinstance(answer, dict) else None
-    if not isinstance(rows, list):
-        raise AnswerError('Expected {"predictions": [...]} in the answer.')
-    if not any(isinstance(row, dict) for row in rows):
-        return rows
-    if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
-        raise AnswerError("The rows of the answer have different outputs.")
-    return {name: [row[name] for row in rows] for name in rows[0]}
+def _tensors(tensors: dict[str, Any]) -> tuple[TensorInfo, ...]:
+    return tuple(_tensor(name, tensor) for name, tensor in sorted(tensors.items()))
+
+
+def _tensor(name: str, tensor: dict[str, Any]) -> TensorInfo:
+    dtype = tensor["dtype"].removeprefix("DT_")
+    shape = tensor["tensor_shape"]
+    sides = None if shape["unknown_rank"] else tuple(int(dim["size"]) for dim in shape["dim"])
+    return TensorInfo(name, _DTYPES.get(dtype, dtype.lower()), sides)
+
+
+def _member(answer: Any, name: str) -> Any:
+    member = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(member, list | dict):
+        raise AnswerError(f'Expected {{"{name}": ...}} in the answer.')
+    return member

@@ -1,0 +1,160 @@
+"""How the way to a suspect is taken: credentials, certificates, proxies, patience."""
+
+from __future__ import annotations
+
+import base64
+import ipaddress
+import os
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tfmark.errors import InvalidArgumentError
+
+LONGEST_TIMEOUT = 86_400.0  # seconds
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+FilePath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """Settings of the connections to a suspect. What is secret in them is not shown.
+
+    Attributes:
+        headers: sent with each request, such as {"Authorization": "Bearer ..."}. A `Host` routes
+            where several models share a gateway.
+        auth: name and password for basic authentication.
+        ca_file: certificates (PEM) to trust instead of the system's.
+        cert_file: client certificate (PEM) for mutual TLS, with its key unless `key_file` is given.
+        key_file: key of the client certificate (PEM, without a passphrase).
+        timeout: seconds for each try of a request, all of it. Defaults to 30.
+        retries: how often to try again where that can help. Defaults to 3.
+        delay: least number of seconds between two requests. Defaults to 0.
+
+    Raises:
+        InvalidArgumentError: if a value cannot work.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    auth: tuple[str, str] | None = field(default=None, repr=False)
+    ca_file: FilePath | None = None
+    cert_file: FilePath | None = None
+    key_file: FilePath | None = None
+    timeout: float = 30.0
+    retries: int = 3
+    delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_seconds("timeout", self.timeout, 1e-3)
+        _check_seconds("delay", self.delay, 0.0)
+        for name, value in self.headers.items():
+            names = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
+            if not (names and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
+                raise InvalidArgumentError(
+                    "Expected headers of one line of latin-1 text each. Received one that is not."
+                )
+        if self.auth is not None:
+            if not (len(self.auth) == 2 and all(isinstance(part, str) for part in self.auth)):
+                raise InvalidArgumentError("Expected `auth` to be a name and a password.")
+            if ":" in self.auth[0]:
+                raise InvalidArgumentError("Expected a name without a colon in `auth`.")
+            if any(name.lower() == "authorization" for name in self.headers):
+                raise InvalidArgumentError("Expected `auth` or an Authorization header, not both.")
+        if self.key_file is not None and self.cert_file is None:
+            raise InvalidArgumentError("Expected `cert_file` with `key_file`.")
+
+    @property
+    def all_headers(self) -> dict[str, str]:
+        """The headers, those of `auth` included."""
+        headers = dict(self.headers)
+        if self.auth is not None:
+            token = base64.b64encode(":".join(self.auth).encode()).decode()
+            headers["Authorization"] = f"Basic {token}"
+        return headers
+
+    def tls(self) -> ssl.SSLContext:
+        """What is trusted, and what is shown to the server.
+
+        Raises:
+            InvalidArgumentError: if a certificate or key cannot be used.
+        """
+        try:
+            context = ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidArgumentError(f"Cannot use the file of `ca_file`: {error}") from None
+        if self.cert_file is not None:
+            try:
+                # A passphrase would be asked for on the terminal; an empty one fails instead.
+                context.load_cert_chain(self.cert_file, self.key_file, password="")
+            except (OSError, ssl.SSLError) as error:
+                raise InvalidArgumentError(
+                    f"Cannot use the files of `cert_file` and `key_file`: {error}"
+                ) from None
+        return context
+
+    def pace(self, sleep: Callable[[float], None] = time.sleep) -> Callable[[], None]:
+        """A function that waits until `delay` has passed since it returned the last time."""
+        free_at = 0.0
+
+        def wait() -> None:
+            nonlocal free_at
+            if (pause := free_at - time.monotonic()) > 0:
+                sleep(pause)
+            free_at = time.monotonic() + self.delay
+
+        return wait
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy on the way to a suspect."""
+
+    url: str
+    auth: str | None = field(repr=False)
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """The proxy that the environment (`http_proxy`, `https_proxy`, `no_proxy`) names for `url`.
+
+    This machine itself is never asked by way of one.
+
+    Raises:
+        InvalidArgumentError: if its address is none.
+    """
+    parts = urlsplit(url)
+    proxies = urllib.request.getproxies()
+    address = proxies.get(parts.scheme) or proxies.get("all")
+    host = parts.hostname or ""
+    if not address or _is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    scheme, _, rest = address.rpartition("://")
+    credentials, _, server = rest.rstrip("/").rpartition("@")
+    if scheme not in ("", "http", "https") or not server:
+        raise InvalidArgumentError(
+            f"The environment names a proxy for {parts.scheme} whose address does not begin with "
+            "http:// or https://."
+        )
+    return Proxy(f"{scheme or 'http'}://{server}", unquote(credentials) or None)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _check_seconds(name: str, value: Any, least: float) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and least <= value <= LONGEST_TIMEOUT):
+        raise InvalidArgumentError(
+            f"Invalid value for argument `{name}`. Expected seconds, from {least:g} to "
+            f"{LONGEST_TIMEOUT:g}. Received: {name}={value!r}"
+        )

@@ -1,0 +1,181 @@
+"""The input of a suspect: in which shape, dtype and scale it takes images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from reprlib import repr as brief
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tfmark.endpoints.compressed import FORMATS, compress
+from tfmark.endpoints.dialect import Dialect, Task
+from tfmark.endpoints.json_images import ImageWriter
+from tfmark.endpoints.signature import TensorInfo
+from tfmark.errors import AnswerError
+from tfmark.pixels import Pixels, ValueRange, from_pixels
+
+MAX_BATCH = 1024
+_INTEGERS = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """How images are sent.
+
+    Attributes:
+        name: name of the input, `None` if it is not known.
+        pixels: "float", "integer", "png" or "jpeg".
+        dtype: NumPy's name of the dtype that the model has for it.
+        shape: shape of one image as it is sent; of files that of the array they stand in.
+        channels_first: whether the axis of the channels comes first.
+        value_range: scale of floats.
+        batch_size: number of images that each request must have, `None` if any will do.
+        batched: whether there is an axis for the batch; without one, `batch_size` is 1.
+    """
+
+    name: str | None
+    pixels: str
+    dtype: str
+    shape: tuple[int, ...]
+    channels_first: bool
+    value_range: ValueRange
+    batch_size: int | None
+    batched: bool = True
+
+    @property
+    def is_file(self) -> bool:
+        """Whether images are sent as files, not as arrays of numbers."""
+        return self.pixels in FORMATS
+
+    @cached_property
+    def levels(self) -> npt.NDArray[Any]:
+        """Array of shape (256,): the number that each level of 0..255 is sent as."""
+        levels = np.arange(256, dtype=np.uint8)
+        return levels if self.pixels == "integer" else from_pixels(levels, self.value_range)
+
+    @cached_property
+    def writer(self) -> ImageWriter:
+        """Writes what `arrange` returns as JSON."""
+        return ImageWriter(self.levels)
+
+    def arrange(self, images: Pixels) -> Pixels:
+        """Images of shape (n, *image_shape) in the shape in which they are sent."""
+        moved = np.moveaxis(images, -1, 1) if self.channels_first else images
+        return moved.reshape(*self.full_shape(len(images)))
+
+    def full_shape(self, num_images: int) -> tuple[int, ...]:
+        """The shape of what is sent for so many images."""
+        return (num_images, *self.shape) if self.batched else self.shape
+
+    def array(self, images: Pixels) -> npt.NDArray[Any]:
+        """Images as the array of numbers that is sent."""
+        dtype = np.float32 if self.dtype == "bfloat16" else np.dtype(self.dtype)
+        return self.levels.astype(dtype)[self.arrange(images)]
+
+    def files(self, images: Pixels) -> list[bytes]:
+        """Images as the files that are sent."""
+        return [compress(image, self.pixels) for image in images]
+
+    def size(self, image_shape: tuple[int, ...]) -> int:
+        """About how many bytes of JSON an image takes."""
+        return math.prod(image_shape) * {"float": 14, "integer": 6}.get(self.pixels, 2) + 200
+
+
+def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> ImageInput:
+    """Decide how images are sent.
+
+    It is checked before anything is sent: a tensor of the wrong rank can end a real TensorFlow
+    Serving, and one of the wrong size may be answered all the same.
+
+    Args:
+        tensor: what the model says of its input, `None` if it says nothing.
+        task: the images.
+        dialect: what the caller says; goes first.
+
+    Raises:
+        AnswerError: if the model cannot be asked about such images.
+    """
+    tensor = tensor or TensorInfo("", "", None)
+    pixels = dialect.pixels or _pixels(tensor.dtype)
+    known = tensor.dtype in _INTEGERS + _FLOATS
+    dtype = tensor.dtype if known else {"integer": "uint8"}.get(pixels, "float32")
+    batch_size = None
+    inner: tuple[int, ...] | None = None
+    batched = tensor.shape is None or not _lacks_batch_axis(tensor.shape, task.image_shape)
+    if tensor.shape is not None and not batched:
+        batch_size, inner = 1, tensor.shape
+    elif tensor.shape is not None:
+        if not tensor.shape:
+            raise AnswerError("The model expects a single number, not images.")
+        if tensor.shape[0] > MAX_BATCH:
+            raise AnswerError(
+                f"The model expects {brief(tensor.shape[0])} images at once, too many to send."
+            )
+        batch_size = tensor.shape[0] if tensor.shape[0] > 0 else None
+        inner = tensor.shape[1:]
+    shape, channels_first = (
+        _file_shape(inner, task.image_shape)
+        if pixels in FORMATS
+        else _array_shape(inner, task.image_shape)
+    )
+    return ImageInput(
+        name=dialect.input or tensor.name or None,
+        pixels=pixels,
+        dtype=dtype,
+        shape=shape,
+        channels_first=channels_first,
+        value_range=dialect.value_range or task.value_range,
+        batch_size=batch_size,
+        batched=batched,
+    )
+
+
+def _pixels(dtype: str) -> str:
+    if dtype in (*_FLOATS, ""):
+        return "float"
+    if dtype in _INTEGERS:
+        return "integer"
+    if dtype == "string":
+        return "png"
+    raise AnswerError(f"The model expects {brief(dtype)}, which images cannot be sent as.")
+
+
+def _file_shape(
+    inner: tuple[int, ...] | None, image_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], bool]:
+    if inner is not None and any(side not in (-1, 1) for side in inner):
+        raise AnswerError(f"The model expects {brief(inner)} files for each image, not one.")
+    return (1,) * len(inner or ()), False
+
+
+def _array_shape(
+    inner: tuple[int, ...] | None, image_shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], bool]:
+    if inner is None or _fits(inner, image_shape):
+        return image_shape, False
+    if len(image_shape) == 3 and _fits(inner, (image_shape[2], *image_shape[:2])):
+        return (image_shape[2], *image_shape[:2]), True
+    if inner == (math.prod(image_shape),) or _without_ones(inner) == _without_ones(image_shape):
+        return inner, False  # flattened, or with or without an axis for a single channel
+    raise AnswerError(
+        f"The model expects images of shape {brief(inner)}; the key is for {image_shape}."
+    )
+
+
+def _lacks_batch_axis(sides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a shape is that of one image, as servers have it that do not batch."""
+    return _fits(sides, shape) and -1 not in sides and not _fits(sides[1:], shape)
+
+
+def _fits(sides: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    pairs = zip(sides, shape, strict=False)
+    return len(sides) == len(shape) and all(a in (-1, b) for a, b in pairs)
+
+
+def _without_ones(shape: tuple[int, ...]) -> list[int]:
+    return [side for side in shape if side != 1]

@@ -1,0 +1,43 @@
+"""JSON in answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tfmark.endpoints.http import HttpClient
+from tfmark.errors import AnswerError
+
+
+def loads(body: bytes) -> Any:
+    """Parse the body of an answer.
+
+    Raises:
+        AnswerError: if it is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise AnswerError("The answer is not JSON that can be read.") from None
+
+
+def get_json(client: HttpClient, url: str) -> Any:
+    """Get a JSON answer, without a second try.
+
+    Raises:
+        EndpointError: if there is none.
+    """
+    return loads(client.get(url, retries=0))
+
+
+def by_output(rows: Any) -> Any:
+    """Rows of an answer; those of a model with several outputs as columns by name.
+
+    Raises:
+        AnswerError: if rows have different outputs.
+    """
+    if not isinstance(rows, list) or not any(isinstance(row, dict) for row in rows):
+        return rows
+    if not all(isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows):
+        raise AnswerError("The rows of the answer have different outputs.")
+    return {name: [row[name] for row in rows] for name in rows[0]}

@@ -1,0 +1,138 @@
+"""What a protocol has to offer, and the endpoint that is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfmark.answers import ClassIds, class_ids
+from tfmark.class_names import ClassNames
+from tfmark.endpoints.dialect import Dialect, Task
+from tfmark.endpoints.image_input import ImageInput, image_input
+from tfmark.endpoints.signature import Signature, choose_signature
+from tfmark.errors import AnswerError, EndpointError, RefusedError
+from tfmark.pixels import Pixels
+
+MAX_REQUEST = 900_000  # bytes; gateways refuse bodies of more than 1 MB unless told otherwise
+TOO_LARGE = (413, 429)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a service says of a model.
+
+    Attributes:
+        protocol: name of the protocol, and of the server if it tells.
+        versions: versions of the model that can be asked.
+        signatures: ways to ask it; none where the service does not tell.
+    """
+
+    protocol: str
+    versions: tuple[str, ...] = ()
+    signatures: tuple[Signature, ...] = ()
+
+
+class Service(Protocol):
+    """One model behind one protocol."""
+
+    def signatures(self) -> tuple[Signature, ...]:
+        """The ways to ask the model; none if the service does not tell.
+
+        Raises:
+            EndpointError: if it cannot be asked for them.
+        """
+        ...
+
+    def describe(self) -> Description:
+        """All that the service says of the model.
+
+        Raises:
+            EndpointError: if this is not such a service.
+        """
+        ...
+
+    def ask(self, images: Pixels, sent: ImageInput) -> Any:
+        """Ask about images of shape (n, *image_shape), as `tfmark.answers.class_ids` takes it.
+
+        Raises:
+            EndpointError: if there is no answer.
+        """
+        ...
+
+
+class Suspect:
+    """An `Endpoint`: asks a service in batches that it takes, and reads classes in its answers.
+
+    Args:
+        service: the service.
+        task: images and classes of the key.
+        dialect: how the service wants to be asked.
+    """
+
+    def __init__(self, service: Service, task: Task, dialect: Dialect):
+        self._service = service
+        self._task = task
+        self._dialect = dialect
+        self._names = ClassNames(dialect.class_names, learn=task.num_classes is None)
+        self._input: ImageInput | None = None
+        self._batch_size = dialect.batch_size
+
+    def classify(self, images: Pixels) -> ClassIds:
+        """See `Endpoint.classify`."""
+        if self._input is None:
+            self._input = self._prepare()
+        return np.concatenate([*self._in_batches(images, self._input)])
+
+    def _prepare(self) -> ImageInput:
+        try:
+            signatures = self._service.signatures()
+        except EndpointError:
+            signatures = ()  # many gateways let no questions about the model through
+        tensor = None
+        if signatures:
+            chosen = choose_signature(signatures, self._dialect.signature)
+            tensor = chosen.image(self._dialect.input)
+        return image_input(tensor, self._task, self._dialect)
+
+    def _in_batches(self, images: Pixels, sent: ImageInput) -> Iterator[ClassIds]:
+        fitting = max(1, MAX_REQUEST // sent.size(self._task.image_shape))
+        start = 0
+        while start < len(images):
+            size = sent.batch_size or self._batch_size or fitting
+            batch = images[start : start + size]
+            try:
+                yield self._ask(batch, sent)
+            except RefusedError as error:
+                # A batch may be too large for a gateway, or for the memory behind it.
+                if not _is_too_large(error) or len(batch) == 1 or sent.batch_size:
+                    raise
+                self._batch_size = len(batch) // 2
+            else:
+                start += len(batch)
+
+    def _ask(self, images: Pixels, sent: ImageInput) -> ClassIds:
+        asked = images
+        if sent.batch_size is not None and len(images) < sent.batch_size:
+            asked = np.resize(images, (sent.batch_size, *images.shape[1:]))
+        try:
+            outputs = self._service.ask(asked, sent)
+        except RecursionError:
+            raise AnswerError("The answer is nested too deeply.") from None
+        if not sent.batched:
+            outputs = _with_batch_axis(outputs)
+        classes, output = self._task.num_classes, self._dialect.output
+        return class_ids(outputs, len(asked), classes, output, self._names)[: len(images)]
+
+
+def _is_too_large(error: RefusedError) -> bool:
+    """Whether fewer images could help: TensorFlow Serving and Triton say it in words."""
+    return error.status in TOO_LARGE or (error.status == 400 and "batch" in str(error).lower())
+
+
+def _with_batch_axis(outputs: Any) -> Any:
+    if isinstance(outputs, Mapping):
+        return {name: _with_batch_axis(output) for name, output in outputs.items()}
+    return outputs[np.newaxis] if isinstance(outputs, np.ndarray) else [outputs]

@@ -1,0 +1,124 @@
+"""The sequential test: how many marks to ask next, and when it is decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tfmark import statistics
+from tfmark.answers import ClassIds
+from tfmark.class_names import NO_ANSWER
+from tfmark.errors import InvalidArgumentError
+from tfmark.triggers import Ints
+from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict
+
+FOLLOW_UP = 4  # questions at a time after a first miss, so that innocent suspects cost few marks
+
+
+@dataclass
+class SequentialTest:
+    """Counts answers, and says when it is enough.
+
+    Attributes:
+        num_marks: number of marks that may be asked, or of questions if fewer are allowed.
+        num_classes: number of classes K.
+        alpha: error rate of the test.
+        queries: number of answers so far.
+        matches: number of them that were the label of their mark.
+        missing: number of them that were none.
+        best: natural logarithm of the highest evidence so far.
+
+    Raises:
+        InvalidArgumentError: if so many marks cannot prove anything at `alpha`.
+    """
+
+    num_marks: int
+    num_classes: int
+    alpha: float
+    queries: int = 0
+    matches: int = 0
+    missing: int = 0
+    best: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 1:
+            raise InvalidArgumentError(
+                "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
+                f"Received: alpha={self.alpha!r}"
+            )
+        most = float(statistics.log_evidence(self.num_marks, self.num_marks, self.num_classes))
+        if most < -math.log(self.alpha):
+            raise InvalidArgumentError(
+                "Invalid value for argument `alpha`. Expected at least "
+                f"{_rounded_up(-most):.2g}: {self.num_marks} marks of {self.num_classes} classes "
+                f"cannot prove more. Received: alpha={self.alpha!r}"
+            )
+
+    @property
+    def proved(self) -> bool:
+        """Whether the evidence suffices."""
+        return self.best >= -math.log(self.alpha)
+
+    def questions(self) -> int:
+        """How many marks to ask next, 0 if it is decided.
+
+        As many as would suffice if all of them matched: those are needed in any case.
+        """
+        matches, queries, marks = self.matches, self.queries, self.num_marks
+        if self.proved or queries == marks:
+            return 0
+        if statistics.is_hopeless(matches, queries, marks, self.num_classes, self.alpha):
+            return 0
+        needed = statistics.matches_to_prove(matches, queries, self.num_classes, self.alpha)
+        if matches < queries:
+            needed = min(needed, FOLLOW_UP)
+        return min(needed, marks - queries)
+
+    def record(self, answers: ClassIds, labels: Ints) -> None:
+        """Count answers to the next marks. Answers that are missing are misses."""
+        for answer, label in zip(answers, labels, strict=True):
+            self.queries += 1
+            self.missing += int(answer == NO_ANSWER)
+            self.matches += int(answer == label)
+            evidence = statistics.log_evidence(self.matches, self.queries, self.num_classes)
+            self.best = max(self.best, float(evidence))
+
+    def verdict(self, problem: str = "") -> Verdict:
+        """What was found so far.
+
+        Args:
+            problem: why the suspect could not be asked on, if so.
+        """
+        every = self.queries == self.num_marks
+        if not (problem or self.proved) and 2 * self.missing > self.queries:
+            problem = f"Of {self.queries} questions {self.missing} got no class for an answer."
+        if problem:
+            status, reason = INCONCLUSIVE, problem
+        elif self.proved:
+            status, reason = OWNED, "The evidence suffices."
+        else:
+            status = NOT_SHOWN
+            reason = (
+                "Every mark that may be asked was asked."
+                if every
+                else "The remaining marks would not change that."
+            )
+        tail = statistics.binomial_tail(self.matches, self.queries, self.num_classes)
+        return Verdict(
+            status=status,
+            p_value=math.exp(-self.best),
+            evidence_bits=self.best / math.log(2),
+            queries=self.queries,
+            matches=self.matches,
+            alpha=self.alpha,
+            num_classes=self.num_classes,
+            num_marks=self.num_marks,
+            tail_p_value=tail if every else None,
+            reason=reason,
+        )
+
+
+def _rounded_up(log: float) -> float:
+    """exp(log), rounded up to two digits."""
+    unit = 10.0 ** (math.floor(log / math.log(10)) - 1)
+    return float(math.ceil(math.exp(log) / unit) * unit)
