@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tfmark.callback import WatermarkCallback as WatermarkCallback
     from tfmark.alignment import align as align
+    from tfmark.callback import WatermarkCallback as WatermarkCallback
     from tfmark.endpoints import Endpoint as Endpoint
     from tfmark.endpoints import endpoint_from as endpoint_from
     from tfmark.errors import TfmarkError as TfmarkError

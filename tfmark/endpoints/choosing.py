@@ -18,9 +18,9 @@ from tfmark.endpoints.kserve_v1 import KServeV1
 from tfmark.endpoints.mlflow import PATH as INVOCATIONS
 from tfmark.endpoints.mlflow import MLflow
 from tfmark.endpoints.open_inference import OpenInference
-from tfmark.endpoints.service import Service, Suspect
+from tfmark.endpoints.service import Description, Service, Suspect
 from tfmark.endpoints.tf_serving import TFServing
-from tfmark.errors import EndpointError, InvalidArgumentError, UnreachableError
+from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -111,19 +111,50 @@ def split_options(options: dict[str, Any]) -> tuple[Dialect, Connection]:
 
 
 def service_from(
-    address: str | os.PathLike[str],
-    dialect: Dialect,
-    connection: Connection,
-    client: HttpClient | None = None,
+    address: str | os.PathLike[str], dialect: Dialect, connection: Connection
 ) -> Service:
-    """The service behind an address; see `endpoint_from`."""
+    """The service behind an address. Asks only where the address leaves it open.
+
+    Raises:
+        InvalidArgumentError: if the address or an option cannot work.
+        EndpointError: if asking does not help.
+    """
+    text = os.fspath(address)
+    service = _told(text, dialect, connection)
+    return _answering(text, dialect, connection) if service is None else service
+
+
+def describe(
+    address: str | os.PathLike[str], dialect: Dialect, connection: Connection
+) -> tuple[Service, Description]:
+    """The service behind an address, and what it says of itself.
+
+    Raises:
+        InvalidArgumentError: if the address or an option cannot work.
+        EndpointError: if it says nothing.
+    """
+    text = os.fspath(address)
+    service = _told(text, dialect, connection)
+    if service is None:
+        service = _answering(text, dialect, connection)
+    try:
+        return service, service.describe()
+    except AnswerError:
+        if type(service) is not TFServing or dialect.protocol is not None:
+            raise
+        # KServe has the same addresses.
+        service = KServeV1(text, dialect, HttpClient(connection))
+        return service, service.describe()
+
+
+def _told(text: str, dialect: Dialect, connection: Connection) -> Service | None:
+    """The service that the caller or the address names."""
     protocol = dialect.protocol
     if protocol not in (None, *PROTOCOLS):
         raise InvalidArgumentError(
             "Invalid value for argument `protocol`. Expected one of "
             f"{PROTOCOLS}. Received: protocol={protocol!r}"
         )
-    text = os.fspath(address)
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if protocol == "grpc" or (protocol is None and scheme in ("grpc", "grpcs")):
         from tfmark.endpoints.grpc_serving import TFServingGrpc
@@ -133,8 +164,8 @@ def service_from(
         from tfmark.endpoints.local import LocalModel
 
         return LocalModel(text, dialect)
-    base, query = check_url(text)
-    client = client or HttpClient(connection)
+    base, _ = check_url(text)
+    client = HttpClient(connection)
     if protocol is not None:
         return _HTTP[protocol](text, dialect, client)
     if "/v2/models/" in base:
@@ -143,15 +174,17 @@ def service_from(
         return MLflow(text, dialect, client)
     if "/v1/models/" in base or base.endswith((":predict", ":classify")):
         return TFServing(text, dialect, client)
-    return _by_asking(base, query, dialect, client)
+    return None
 
 
 def _is_path(text: str) -> bool:
-    return Path(text).exists() or text.endswith((".keras", ".tflite", ".onnx")) or "/" in text[:1]
+    return Path(text).exists() or text.endswith((".keras", ".tflite", ".onnx")) or text[:1] == "/"
 
 
-def _by_asking(base: str, query: str, dialect: Dialect, client: HttpClient) -> Service:
-    """Try what the protocols answer, at the address and below it."""
+def _answering(text: str, dialect: Dialect, connection: Connection) -> Service:
+    """The first of all protocols that answers at an address or below it."""
+    base, query = check_url(text)
+    client = HttpClient(connection)
     for service in _guesses(base, query, dialect, client):
         try:
             service.describe()
@@ -162,7 +195,7 @@ def _by_asking(base: str, query: str, dialect: Dialect, client: HttpClient) -> S
         return service
     if base.count("/") > 2:
         # Some gateways let predictions through and nothing else.
-        return TFServing(base + query, dialect, client)
+        return TFServing(text, dialect, client)
     raise EndpointError(
         f"{show(base)} does not say which models it has. Expected the address of a model, such as "
         f"{show(base)}/v1/models/NAME."

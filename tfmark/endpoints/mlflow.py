@@ -34,6 +34,7 @@ class MLflow:
         dialect.refuse("MLflow's protocol", "signature", "version", "version_label")
         base, self._query = check_url(url)
         self._base = base.removesuffix(PATH).rstrip("/")
+        self.address = self._base + PATH
         self._dialect = dialect
         self._client = client
 

@@ -49,6 +49,7 @@ class OpenInference:
                 "Expected the address of a model, such as http://localhost:8000/v2/models/digits. "
                 f"Received: {base}"
             )
+        self.address = self._model
         version = dialect.version
         self._base = self._model if version is None else f"{self._model}/versions/{version}"
         self._client = client

@@ -36,7 +36,13 @@ class Description:
 
 
 class Service(Protocol):
-    """One model behind one protocol."""
+    """One model behind one protocol.
+
+    Attributes:
+        address: address or path of the model, without what may be secret in it.
+    """
+
+    address: str
 
     def signatures(self) -> tuple[Signature, ...]:
         """The ways to ask the model; none if the service does not tell.

@@ -44,6 +44,7 @@ class TFServing:
                 f"Received: {base}"
             )
         self._model = base
+        self.address = base + (":classify" if self._classifies else "")
         if dialect.version is not None:
             base += f"/versions/{dialect.version}"
         elif dialect.version_label is not None:

@@ -1,0 +1,105 @@
+"""`tfmark verify` and `tfmark probe`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfmark.cli.common import FILE, KEY, plain_errors
+from tfmark.cli.endpoint_options import collect, endpoint_options
+
+EXIT_CODES = {"owned": 0, "not shown": 1, "inconclusive": 3}
+
+
+@click.command()
+@KEY
+@click.argument("url")
+@click.option("--alpha", type=float, default=1e-9, show_default=True,
+              help="Highest tolerable probability of accusing an innocent model.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@click.option("--max-queries", type=click.IntRange(1), metavar="N",
+              help="The most questions that may be asked.  [default: the marks]")  # fmt: skip
+@click.option("--align", type=FILE, metavar="IMAGES.npz",
+              help="Clean images and their class ids (arrays images and labels), asked first to "
+                   "find out how the suspect numbers its classes.")  # fmt: skip
+@endpoint_options
+@plain_errors
+def verify(
+    key: Path,
+    url: str,
+    alpha: float,
+    as_json: bool,
+    max_queries: int | None,
+    align: Path | None,
+    **options: Any,
+) -> None:
+    """Ask the model at URL whether it carries the watermark of KEY.
+
+    URL is the address of a model on TensorFlow Serving's REST API, such as
+    http://localhost:8501/v1/models/digits, on KServe, Triton, MLServer, or MLflow; one over gRPC
+    (grpc://HOST:PORT/MODEL); or the path of a .keras, .tflite or .onnx file or a SavedModel folder.
+    Exit code: 0 owned, 1 not shown, 2 bad input, 3 inconclusive.
+    """
+    from tfmark.clean_images import load_clean_images
+    from tfmark.key import WatermarkKey
+    from tfmark.verification import verify as ask
+
+    clean = None if align is None else load_clean_images(align)
+    verdict = ask(
+        url, WatermarkKey.load(key), alpha, max_queries=max_queries, clean=clean,
+        **collect(options),
+    )  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(verdict.to_dict()))
+    else:
+        click.echo(f"{verdict.status}: p-value {verdict.p_value:.2g}, {verdict.matches} matches "
+                   f"in {verdict.queries} questions")  # fmt: skip
+        click.echo(verdict.sentence)
+    sys.exit(EXIT_CODES[verdict.status])
+
+
+@click.command()
+@click.argument("url")
+@click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
+@endpoint_options
+@plain_errors
+def probe(url: str, as_json: bool, **options: Any) -> None:
+    """Show what the service at URL says of itself, and how to verify it.
+
+    Nothing secret is sent, and no image.
+    """
+    from tfmark.endpoints.choosing import describe, split_options
+    from tfmark.probing import report, verify_command
+
+    service, description = describe(url, *split_options(collect(options)))
+    command = verify_command(service.address, description, _repeated())
+    if as_json:
+        facts = dataclasses.asdict(description) | {"address": service.address, "verify": command}
+        click.echo(json.dumps(facts))
+        return
+    for line in report(service.address, description):
+        click.echo(line)
+    click.echo(f"verify it:  {command}")
+
+
+def _repeated() -> list[tuple[str, str | None]]:
+    """The options of this command that `verify` needs as well, without what is secret in them."""
+    context = click.get_current_context()
+    repeated: list[tuple[str, str | None]] = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source != click.core.ParameterSource.COMMANDLINE or name in ("url", "as_json"):
+            continue
+        value, option = context.params[name], parameter.opts[0]
+        if name == "headers":
+            shown = [v if v.startswith("@") else v.partition(":")[0] + ": ..." for v in value]
+            repeated += [(option, header) for header in shown]
+        else:
+            repeated.append((option, None if value is True else str(value)))
+    return repeated

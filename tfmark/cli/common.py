@@ -1,0 +1,47 @@
+"""What the commands share: arguments, how numbers are read, how errors end a command."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+USAGE = 2
+SCHEMES = ("content", "unrelated", "noise")
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+KEY = click.argument("key", type=FILE)
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the errors that are somebody's to mend into one line and exit code 2."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        from tfmark.errors import TfmarkError
+
+        try:
+            command(*args, **options)
+        except (TfmarkError, OSError, ModuleNotFoundError) as error:
+            click.echo(f"tfmark: {error}", err=True)
+            sys.exit(USAGE)
+
+    return run
+
+
+def numbers(text: str, option: str) -> list[float]:
+    """Numbers with commas between them."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise click.UsageError(f"{option} takes numbers and commas, not {text!r}.") from None
+
+
+def pair(text: str) -> tuple[float, float]:
+    """The lower and upper end of a scale of pixels."""
+    from tfmark.pixels import check_value_range
+
+    return check_value_range(numbers(text, "--value-range"))

@@ -1,0 +1,69 @@
+"""What `tfmark probe` prints: what a service says of itself, and how to verify it."""
+
+from __future__ import annotations
+
+import shlex
+
+from tfmark.endpoints.service import Description
+from tfmark.endpoints.signature import DEFAULT, Signature, TensorInfo
+
+_SCORES = ("float16", "bfloat16", "float32", "float64")
+
+
+def report(address: str, description: Description) -> list[str]:
+    """Lines on what was found."""
+    lines = [f"address:    {address}", f"protocol:   {description.protocol}"]
+    if description.versions:
+        lines.append(f"versions:   {', '.join(description.versions)}")
+    for signature in description.signatures:
+        lines.append(f"signature:  {signature.name}")
+        lines += [f"  input:    {tensor}" for tensor in signature.inputs]
+        lines += [f"  output:   {tensor}" for tensor in signature.outputs]
+    if not description.signatures:
+        lines.append("signature:  the service tells nothing of its inputs and outputs")
+    return lines
+
+
+def verify_command(
+    address: str, description: Description, given: list[tuple[str, str | None]], key: str = "KEY"
+) -> str:
+    """The command that verifies the service.
+
+    Args:
+        address: address of the model.
+        description: what it said of itself.
+        given: options of the command line that were given, with `None` for a flag.
+        key: name of the key file.
+    """
+    options = dict(given)
+    added: list[tuple[str, str | None]] = []
+    protocol = description.protocol.partition(" ")[0]
+    if protocol == "kserve-v1":
+        added.append(("--protocol", protocol))
+    signature = _askable(description.signatures, options.get("--signature"))
+    if signature is not None:
+        if signature.name != DEFAULT:
+            added.append(("--signature", signature.name))
+        scores = [tensor for tensor in signature.outputs if _has_scores(tensor)]
+        if len(signature.outputs) > 1 and len(scores) == 1:
+            added.append(("--output", scores[0].name))
+    words = ["tfmark", "verify", key, address]
+    for name, value in (*given, *(pair for pair in added if pair[0] not in options)):
+        words += [name] if value is None else [name, value]
+    return shlex.join(words)
+
+
+def _askable(signatures: tuple[Signature, ...], name: str | None) -> Signature | None:
+    """The signature to ask: the one that was named, the default one, else one for images."""
+    ranked = sorted(signatures, key=lambda each: (each.name != DEFAULT, not _takes_images(each)))
+    return next((each for each in ranked if name in (None, each.name)), None)
+
+
+def _takes_images(signature: Signature) -> bool:
+    shapes = [tensor.shape for tensor in signature.inputs]
+    return len(shapes) == 1 and (shapes[0] is None or len(shapes[0]) > 2)
+
+
+def _has_scores(tensor: TensorInfo) -> bool:
+    shape = tensor.shape or ()
+    return tensor.dtype in _SCORES and len(shape) == 2 and shape[1] not in (0, 1)
