@@ -155,7 +155,6 @@ KEYGEN = "keygen new --scheme noise --classes 10 --shape"
         ("inspect empty", "empty"),
         ("inspect key --pictures key", "key"),
         ("verify key localhost:8501", "http://"),
-        ("verify key http://127.0.0.1:9", "address of a model"),
         (f"verify key {URL} --alpha 0", "alpha"),
         (f"verify key {URL} --alpha 2", "alpha"),
         (f"verify key {URL} --alpha nan", "alpha"),

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from urllib.parse import quote
 
 from tfmark.endpoints.addresses import check_url, show
 from tfmark.endpoints.base import Endpoint
 from tfmark.endpoints.connection import Connection, FilePath
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.http import HttpClient
-from tfmark.endpoints.json_answers import get_json
+from tfmark.endpoints.json_answers import get_json, loads
 from tfmark.endpoints.kserve_v1 import KServeV1
 from tfmark.endpoints.mlflow import PATH as INVOCATIONS
 from tfmark.endpoints.mlflow import MLflow
@@ -35,6 +36,7 @@ _HTTP: dict[str, Callable[[str, Dialect, HttpClient], Service]] = {
     "mlflow": MLflow,
 }
 PROTOCOLS = (*_HTTP, "grpc", "local")
+INDEX = "/v2/repository/index"
 
 
 class EndpointOptions(TypedDict, total=False):
@@ -211,6 +213,15 @@ def _guesses(base: str, query: str, dialect: Dialect, client: HttpClient) -> Ite
     yield MLflow(base + query, dialect, client)
 
 
+def _list(base: str, path: str, query: str, client: HttpClient) -> list[str]:
+    return list(map(str, get_json(client, f"{base}{path}{query}")["models"]))
+
+
+def _index(base: str, path: str, query: str, client: HttpClient) -> list[str]:
+    entries = loads(client.post(f"{base}{INDEX}{query}", b"{}"))
+    return [str(entry["name"]) for entry in entries]
+
+
 def _listed(base: str, path: str, query: str, client: HttpClient) -> list[str]:
     """The name of the only model that a server lists.
 
@@ -218,17 +229,17 @@ def _listed(base: str, path: str, query: str, client: HttpClient) -> list[str]:
         UnreachableError: if there is no answer.
         InvalidArgumentError: if there are several to choose from.
     """
-    try:
-        names = get_json(client, f"{base}{path}{query}")["models"]
-    except UnreachableError:
-        raise
-    except (EndpointError, KeyError, TypeError):
-        return []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return []
+    names: set[str] = set()
+    for list_models in (_list, _index) if path.startswith("/v2") else (_list,):
+        try:
+            names |= set(list_models(base, path, query, client))
+        except UnreachableError:
+            raise
+        except (EndpointError, KeyError, TypeError):
+            continue
     if len(names) > 1:
         raise InvalidArgumentError(
-            f"{show(base)} has several models. Expected the address of one: "
-            + ", ".join(f"{show(base)}{path}/{name[:60]!r}" for name in names[:10])
+            f"{show(base)} has several models. Expected the address of one, such as "
+            + ", ".join(f"{show(base)}{path}/{quote(name[:60])}" for name in sorted(names)[:10])
         )
-    return [name for name in names if name and "/" not in name]
+    return [quote(name, safe="") for name in names]

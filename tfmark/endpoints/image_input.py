@@ -102,8 +102,8 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
     """
     tensor = tensor or TensorInfo("", "", None)
     pixels = dialect.pixels or _pixels(tensor.dtype)
-    known = tensor.dtype in _INTEGERS + _FLOATS
-    dtype = tensor.dtype if known else {"integer": "uint8"}.get(pixels, "float32")
+    dtypes = _INTEGERS if pixels == "integer" else _FLOATS
+    dtype = tensor.dtype if tensor.dtype in dtypes else {"integer": "uint8"}.get(pixels, "float32")
     batch_size = None
     inner: tuple[int, ...] | None = None
     batched = tensor.shape is None or not _lacks_batch_axis(tensor.shape, task.image_shape)
