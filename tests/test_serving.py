@@ -1,5 +1,5 @@
 """Serving exported models: the embedded server with real SavedModels, and a stand-in for the real
-`tensorflow_model_server`."""
+`tensorflow_model_server`. What the embedded server answers: see test_rest_conformance.py too."""
 
 import gc
 import gzip
@@ -15,11 +15,16 @@ import time
 import numpy as np
 import pytest
 import urllib3
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 import tfmark
 from tests.http_server import free_port
-from tfmark.endpoints import TFServing
 from tfmark.errors import InvalidArgumentError, ServingError
+from tfmark.serving.json_reader import _Reader, read_json
+from tfmark.serving.json_writer import write_columns, write_rows
+from tfmark.serving.rest_errors import RestError
 
 KERNEL = np.eye(64, 10, dtype=np.float32)  # the class is the brightest of the first ten pixels
 ROWS = (np.eye(10, 64)[[3, 7]]).reshape(2, 8, 8, 1)
@@ -61,9 +66,10 @@ def call(url, body=None, headers=None, method=None):
     return response.status, json.loads(response.data)
 
 
-def classes(url, **options):
-    images = (ROWS * 255).astype(np.uint8)
-    return TFServing(url, (8, 8, 1), (0, 1), 10, retries=0, **options).classify(images).tolist()
+def classes(url):
+    """The classes that a model of `exported` gives `ROWS`."""
+    rows = call(url + ":predict", {"instances": ROWS.tolist()})[1]["predictions"]
+    return [int(np.argmax(row["scores"] if isinstance(row, dict) else row)) for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -81,31 +87,10 @@ def test_serves_a_model_its_versions_or_a_folder_of_models(exported, inside, url
         assert running.kind == "embedded"
         for name, url in running.urls.items():
             assert running.url(name) == url
-            options = {"output": "scores"} if name == "pair" else {}
-            assert classes(url, **options) == [3, 7]  # of "plain": the latest version
+            assert classes(url) == [3, 7]  # of "plain": the latest version
 
 
-@pytest.mark.parametrize(
-    ("request_body", "answer"),
-    [
-        ({"instances": ROWS.tolist()}, "predictions"),
-        ({"instances": [{"image": row} for row in ROWS.tolist()]}, "predictions"),
-        ({"inputs": ROWS.tolist()}, "outputs"),
-        ({"inputs": {"image": ROWS.tolist()}}, "outputs"),
-        ({"signature_name": "serving_default", "instances": ROWS.astype(int).tolist()},
-         "predictions"),
-    ],
-)  # fmt: skip
-def test_row_and_columnar_requests(server, request_body, answer):
-    expected = (ROWS.reshape(2, 64) @ KERNEL).tolist()
-    assert call(server.url("plain") + ":predict", request_body) == (200, {answer: expected})
-    status, both = call(server.url("pair") + ":predict", request_body)
-    columns = {"scores": expected, "mean": [[1 / 64]] * 2}
-    rows = [{"scores": scores, "mean": [1 / 64]} for scores in expected]
-    assert (status, both) == (200, {answer: rows if answer == "predictions" else columns})
-
-
-def test_gzip_status_version_and_metadata(server):
+def test_gzip_and_status(server):
     url = server.url("plain")
     body = gzip.compress(json.dumps({"instances": ROWS.tolist()}).encode())
     status, answer = call(url + ":predict", body, {"Content-Encoding": "gzip"})
@@ -113,57 +98,24 @@ def test_gzip_status_version_and_metadata(server):
     assert np.argmax(answer["predictions"], axis=1).tolist() == [3, 7]
     (state,) = call(url)[1]["model_version_status"]
     assert (state["version"], state["state"]) == ("12", "AVAILABLE")
-    assert call(url + "/versions/12")[0] == 200
-    assert classes(url, version=12) == [3, 7]
-    described = call(url + "/metadata")[1]
-    signature = described["metadata"]["signature_def"]["signature_def"]["serving_default"]
-    assert described["model_spec"]["name"] == "plain"
-    assert signature["inputs"]["image"]["dtype"] == "DT_FLOAT"
-    sizes = [dim["size"] for dim in signature["inputs"]["image"]["tensor_shape"]["dim"]]
-    assert sizes == ["-1", "8", "8", "1"]
-
-
-@pytest.mark.parametrize(
-    ("shape", "signature", "text"),
-    [((8, 8, 3), None, r"\(8, 8, 1\)"), ((8, 8, 1), "nope", "'nope'.*serving_default")],
-)
-def test_the_client_reads_the_metadata(server, shape, signature, text):
-    suspect = TFServing(server.url("plain"), shape, (0, 1), 10, signature=signature)
-    with pytest.raises(tfmark.TfmarkError, match=text):
-        suspect.classify(np.zeros((1, *shape), np.uint8))
+    assert classes(url + "/versions/12") == [3, 7]
 
 
 @pytest.mark.parametrize(
     ("path", "body", "status", "text"),
     [
-        ("none", None, 404, "none"),
-        ("none/metadata", None, 404, "none"),
-        ("none:predict", {"instances": [1]}, 404, "Servable not found"),
-        ("plain/versions/1:predict", {"instances": [1]}, 404, "Specific"),
-        ("plain/versions/x:predict", {"instances": [1]}, 400, "Malformed"),
+        ("plain/versions/1:predict", {"instances": [1]}, 404, "Specific(plain, 1)"),
         ("plain:predict?key=1", {"instances": [1]}, 400, "Malformed"),
-        ("plain:explain", {"instances": [1]}, 400, "Malformed"),
-        ("", None, 400, "Missing model name"),
-        ("plain:predict", {"signature_name": "no", "instances": [1]}, 400, '"no" not found'),
-        ("plain:predict", {"signature_name": 5, "instances": [1]}, 400, "string"),
-        ("plain:predict", {}, 400, "Missing 'inputs' or 'instances'"),
-        ("plain:predict", {"instances": 1, "inputs": 1}, 400, "Not formatted"),
-        ("plain:predict", {"instances": []}, 400, "empty"),
-        ("plain:predict", {"instances": 5}, 400, "list"),
-        ("plain:predict", {"instances": [[1, 2], [3]]}, 400, "size"),
-        ("plain:predict", {"instances": [["a"]]}, 400, "type"),
-        ("plain:predict", {"instances": [[None]]}, 400, "type"),
-        ("plain:predict", {"instances": [[2**70]]}, 400, ""),
-        ("plain:predict", {"instances": [{"other": 1}]}, 400, "image"),
-        ("plain:predict", {"instances": [{"image": 1}, 5]}, 400, "item 1"),
-        ("plain:predict", {"instances": [1, 2]}, 400, ""),
-        ("plain:predict", {"instances": np.zeros((1, 9, 9, 1)).tolist()}, 400, ""),
-        ("plain:predict", {"inputs": {"other": 1}}, 400, "image"),
-        ("plain:predict", b"hello", 400, "Parse"),
-        ("plain:predict", b"", 400, "empty"),
+        ("", None, 400, "Malformed"),
+        ("plain:predict", {"instances": []}, 400, "No values"),
+        ("plain:predict", {"instances": np.zeros((1, 9, 9, 1)).tolist()}, 400, "81"),
+        ("plain:predict", {"instances": [[[1, 2]], [[1], [2]]]}, 400, "shape [1,2] but got: [2,1]"),
+        ("plain:classify", {"signature_name": "no", "examples": [{}]}, 400, "name: no"),
+        ("plain:classify", {"examples": [{"x": None}]}, 400, "JSON type: Null"),
+        ("plain:regress", {"examples": [1]}, 400, "JSON Number"),
         ("plain:predict", b"5", 400, "object"),
-        ("plain:predict", b"[" * 100_000, 400, "Parse"),
-        ("plain:predict", b'{"instances": ' + b"[" * 500 + b"]" * 500 + b"}", 400, ""),
+        ("plain:predict", b"[" * 100_000, 400, "nested"),
+        ("plain:predict", b'{"instances": ' + b"[" * 500 + b"]" * 500 + b"}", 400, "rank"),
     ],
 )  # fmt: skip
 def test_a_request_that_cannot_work_is_told_so(server, path, body, status, text):
@@ -183,6 +135,65 @@ WHOLE = gzip.compress(json.dumps({"instances": ROWS.tolist()}).encode())
 def test_broken_gzip_is_told_so(server, body):
     status, answer = call(server.url("plain") + ":predict", body, {"Content-Encoding": "gzip"})
     assert (status, "error" in answer) == (400, True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@settings(deadline=None)
+@given(JSON, st.booleans(), st.sampled_from([None, 1, ": ", "\t"]), st.data())
+def test_the_fast_and_the_exact_reader_agree(value, ascii_only, indent, data):
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    body = bytearray(text.encode("utf-8", "surrogatepass"))
+    if data.draw(st.booleans()):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+
+    def read(reader):
+        try:
+            return repr(reader())
+        except RestError as error:
+            return str(error)
+
+    exact = read(_Reader(body.decode("latin-1")).read)
+    assert read(lambda: read_json(bytes(body))) == exact
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b" ", "The document is empty. at offset: 1"),
+        (b'{"a" 1}', "Missing a colon after a name of object member. at offset: 5"),
+        (b'{"a":1 "b"}', "Missing a comma or '}' after an object member. at offset: 7"),
+        (b"[1.]", "Missing fraction part in number. at offset: 3"),
+        (b"[1e]", "Missing exponent in number. at offset: 3"),
+        (b"[" + b"9" * 5000 + b"]", "Number too big to be stored in double. at offset: 1"),
+        (b'["\xc3\xa9', "Missing a closing quotation mark in string. at offset: 4"),
+        (b'["\\x"]', "Invalid escape character in string. at offset: 2"),
+        (b'["\\u12"]', "Incorrect hex digit after \\u escape in string. at offset: 2"),
+        (b'["\\ud800"]', "The surrogate pair in string is invalid. at offset: 2"),
+    ],
+)
+def test_words_for_json_that_is_none(body, problem):
+    with pytest.raises(RestError) as caught:
+        read_json(body)
+    assert str(caught.value) == f"JSON Parse error: {problem}"
+
+
+SHAPES = array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=3)
+
+
+@settings(deadline=None)
+@given(st.sampled_from(["f4", "f8", "i8", "u8", "?"]).flatmap(lambda kind: arrays(kind, SHAPES)))
+def test_written_numbers_are_read_as_the_same(tensor):
+    columns = json.loads(write_columns({"y": tensor}))["outputs"]
+    written, expected = (np.array(v).astype(tensor.dtype) for v in (columns, tensor.tolist()))
+    assert np.array_equal(written, expected, equal_nan=tensor.dtype.kind == "f")
+    if tensor.ndim:
+        assert repr(json.loads(write_rows({"y": tensor}))["predictions"]) == repr(columns)
 
 
 def new_threads(before):

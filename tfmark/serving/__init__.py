@@ -94,5 +94,6 @@ def serve(
             name=error.name,
         ) from None
 
-    with embedded.run(exports, port, host) as chosen:
+    latest = {name: dict([max(versions.items())]) for name, versions in exports.items()}
+    with embedded.run(latest, port, host) as chosen:
         yield Server(host, chosen, "embedded", exports)

@@ -21,7 +21,7 @@ MAX_REQUEST = 256 << 20  # bytes
 
 @contextmanager
 def run(exports: Exports, port: int, host: str) -> Iterator[int]:
-    """Serve the latest version of each model from threads of this process.
+    """Serve all versions in `exports` from threads of this process.
 
     Yields:
         The port.
@@ -29,7 +29,10 @@ def run(exports: Exports, port: int, host: str) -> Iterator[int]:
     Raises:
         ServingError: if a model cannot be loaded or the address cannot be had.
     """
-    models = {name: SavedModel(name, *max(versions.items())) for name, versions in exports.items()}
+    models = {
+        name: {version: SavedModel(folder) for version, folder in versions.items()}
+        for name, versions in exports.items()
+    }
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family)

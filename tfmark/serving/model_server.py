@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.http import HttpClient
 from tfmark.errors import EndpointError, ServingError
 from tfmark.serving.exports import Exports
@@ -73,7 +74,7 @@ def _config(exports: Exports, scratch: Path) -> str:
 
 
 def _wait(process: subprocess.Popen[bytes], exports: Exports, port: int, log: Path) -> None:
-    client = HttpClient(timeout=2.0)
+    client = HttpClient(Connection(timeout=2.0))
     deadline = time.monotonic() + START
     waiting = list(exports)
     while waiting:

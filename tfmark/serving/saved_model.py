@@ -1,43 +1,57 @@
-"""One exported model: what it expects, and its answers."""
+"""One exported model, loaded as TensorFlow Serving loads it."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.core.protobuf import config_pb2
 
 from tfmark.errors import ServingError
-from tfmark.serving.json_tensors import Tensor, TensorSpec
-from tfmark.serving.rest_errors import RestError
+from tfmark.serving.json_tensors import TensorSpec
+from tfmark.serving.json_writer import Tensor
+from tfmark.serving.rest_errors import HTTP_STATUS, RestError
 
-DEFAULT = "serving_default"
+_CODES = ["OK", *HTTP_STATUS]
+_TYPE_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
 
 
 class SavedModel:
     """A loaded SavedModel.
 
+    It runs in a session of TensorFlow 1, as in TensorFlow Serving: that takes the signatures of
+    `tf.Example`s too, and tensors of other shapes than the signature's where the graph does.
+
     Args:
-        name: name under which it is served.
-        version: its version.
         folder: where `model.export` wrote it.
+
+    Attributes:
+        signatures: its signatures by name (`SignatureDef` messages).
 
     Raises:
         ServingError: if it cannot be loaded.
     """
 
-    def __init__(self, name: str, version: int, folder: Path):
-        self.name = name
-        self.version = version
+    def __init__(self, folder: Path):
+        graph = tf.Graph()
+        config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+        self._session = tf.compat.v1.Session(graph=graph, config=config)
+        self._calls: dict[str, Any] = {}
+        logger = tf.get_logger()
+        level = logger.level
+        logger.setLevel(logging.ERROR)  # the loader is deprecated for new code, and says so
         try:
-            self._loaded = tf.saved_model.load(str(folder))  # owns the variables
-            proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+            with graph.as_default():
+                loaded = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder))
         except Exception as error:  # whatever TensorFlow raises for a broken one
             raise ServingError(f"Cannot load the SavedModel {folder}: {error}") from error
-        self._signatures = proto.meta_graphs[0].signature_def
+        finally:
+            logger.setLevel(level)
+        self.signatures = dict(loaded.signature_def)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -48,45 +62,55 @@ class SavedModel:
                 preserving_proto_field_name=True,
                 always_print_fields_with_no_presence=True,
             )
-            for name, signature in self._signatures.items()
+            for name, signature in self.signatures.items()
         }
         return {"signature_def": {"signature_def": signatures}}
 
     def inputs(self, signature: str) -> dict[str, TensorSpec]:
-        """What each input of a signature expects.
+        """What each input of a signature expects, in the order of their names."""
+        return {
+            name: _spec(info) for name, info in sorted(self.signatures[signature].inputs.items())
+        }
 
-        Raises:
-            RestError: if there is no such signature.
-        """
-        if signature not in self._signatures:
-            raise RestError(
-                400, f'Serving signature name: "{signature}" not found in signature def'
-            )
-        if signature not in self._loaded.signatures:
-            raise RestError(400, f"Failed to get input map for signature: {signature}")
-        return {name: _spec(info) for name, info in self._signatures[signature].inputs.items()}
-
-    def predict(self, signature: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    def run(self, signature: str, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Run a signature.
+
+        Returns:
+            Its outputs, in the order of their names.
 
         Raises:
             RestError: if the model refuses the inputs.
         """
-        tensors = {
-            name: tf.constant(value, self.inputs(signature)[name].dtype)
-            for name, value in inputs.items()
-        }
+        for name, spec in self.inputs(signature).items():
+            # A convolution can end the whole process at a rank that is too low (oneDNN's does).
+            if spec.rank is not None and inputs[name].ndim < spec.rank:
+                shape = ",".join(map(str, inputs[name].shape))
+                raise RestError(f"input {name} must be {spec.rank}-dimensional: [{shape}]")
         try:
-            outputs = self._loaded.signatures[signature](**tensors)
-        except tf.errors.ResourceExhaustedError as error:
-            raise RestError(429, error.message) from None
-        except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise RestError(400, getattr(error, "message", str(error))) from None
-        return {name: np.asarray(tensor) for name, tensor in outputs.items()}
+            values = self._call(signature)(*(inputs[name] for name in sorted(inputs)))
+        except tf.errors.OpError as error:
+            raise RestError(error.message, _CODES[error.error_code]) from None
+        except UnicodeDecodeError as error:  # an error that repeats bytes of the request
+            raise RestError(error.object.decode("utf-8", "replace")) from None
+        names = sorted(self.signatures[signature].outputs)
+        return {name: _array(value) for name, value in zip(names, values, strict=True)}
+
+    def _call(self, signature: str) -> Any:
+        if signature not in self._calls:
+            message, options = self.signatures[signature], config_pb2.CallableOptions()
+            options.feed.extend(message.inputs[name].name for name in sorted(message.inputs))
+            options.fetch.extend(message.outputs[name].name for name in sorted(message.outputs))
+            # The public `run` refuses other shapes than the placeholder's.
+            self._calls[signature] = self._session._make_callable_from_options(options)
+        return self._calls[signature]
+
+
+def _array(value: Any) -> Tensor:
+    return np.asarray(value, object if isinstance(value, bytes) else None)
 
 
 def _spec(info: Any) -> TensorSpec:
-    dtype = tf.as_dtype(info.dtype)
+    dtype = tf.as_dtype(info.dtype).name
     shape = info.tensor_shape
     rank = None if shape.unknown_rank else len(shape.dim)
-    return TensorSpec(dtype.name, rank)
+    return TensorSpec(_TYPE_NAMES.get(dtype, dtype), rank)
