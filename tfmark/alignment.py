@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tfmark.answers import ClassIds
 from tfmark.class_names import NO_ANSWER
-from tfmark.endpoints.base import Endpoint
+from tfmark.endpoints.base import Endpoint, checked_ids
 from tfmark.errors import AnswerError, InvalidArgumentError
 from tfmark.pixels import Pixels
 
@@ -61,7 +61,7 @@ class AlignedEndpoint:
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
-        answers = self._endpoint.classify(images)
+        answers = checked_ids(self._endpoint.classify(images), len(images))
         return np.array([self._classes.get(int(answer), NO_ANSWER) for answer in answers], np.int64)
 
 
@@ -88,7 +88,7 @@ def align(endpoint: Endpoint, images: Pixels, labels: Any, num_classes: int) -> 
     truth = _check(images, labels, num_classes)
     chosen = _some_of_each(truth)
     images, truth = images[chosen], truth[chosen]
-    answers = np.asarray(endpoint.classify(images))
+    answers = checked_ids(endpoint.classify(images), len(images))
     answered = answers != NO_ANSWER
     if 2 * answered.sum() < len(answers):
         raise AnswerError(

@@ -10,13 +10,12 @@ from typing import Any, Unpack
 import numpy as np
 
 from tfmark.alignment import AlignedEndpoint, align
-from tfmark.answers import ClassIds
-from tfmark.endpoints.base import Endpoint
+from tfmark.endpoints.base import Endpoint, checked_ids
 from tfmark.endpoints.choosing import EndpointOptions, service_from, split_options
 from tfmark.endpoints.dialect import Task
 from tfmark.endpoints.in_memory import KerasModel
 from tfmark.endpoints.service import Suspect
-from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError
+from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.pixels import Pixels, to_pixels
 from tfmark.sequential import SequentialTest
@@ -114,7 +113,7 @@ def ask(
     while count := test.questions():
         asked = slice(test.queries, test.queries + count)
         try:
-            answers = _checked(suspect.classify(triggers.pixels[asked]), count)
+            answers = checked_ids(suspect.classify(triggers.pixels[asked]), count)
         except EndpointError as error:
             return test.verdict(str(error))
         test.record(answers, triggers.labels[asked])
@@ -151,16 +150,3 @@ def _clean_images(clean: tuple[Any, Any], key: WatermarkKey) -> tuple[Pixels, An
             f"Received: shape {images.shape}"
         )
     return to_pixels(images, key.value_range), labels
-
-
-def _checked(answers: Any, count: int) -> ClassIds:
-    try:
-        ids = np.asarray(answers)
-    except ValueError:
-        ids = np.empty(0)
-    if ids.shape != (count,) or not np.issubdtype(ids.dtype, np.integer):
-        raise AnswerError(
-            f"Expected {count} class ids of an integer dtype. "
-            f"Received: shape {ids.shape}, dtype {ids.dtype}"
-        )
-    return ids.astype(np.int64)

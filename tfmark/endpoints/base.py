@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from tfmark.answers import ClassIds
+from tfmark.errors import AnswerError
 from tfmark.pixels import Pixels
 
 
@@ -35,3 +38,21 @@ class Endpoint(Protocol):
             EndpointError: if the suspect could not be asked properly.
         """
         ...
+
+
+def checked_ids(answers: Any, count: int) -> ClassIds:
+    """What an endpoint gave, which may be somebody else's code, as class ids.
+
+    Raises:
+        AnswerError: if it is not so many integers.
+    """
+    try:
+        ids = np.asarray(answers)
+    except ValueError:
+        ids = np.empty(0)
+    if ids.shape != (count,) or not np.issubdtype(ids.dtype, np.integer):
+        raise AnswerError(
+            f"Expected {count} class ids of an integer dtype. "
+            f"Received: shape {ids.shape}, dtype {ids.dtype}"
+        )
+    return ids.astype(np.int64)
