@@ -79,7 +79,7 @@ def test_reads_an_answer_in_each_form(answer):
         (
             Reply(gzip.compress(bytes(1 << 26)), headers={"Content-Encoding": "gzip"}),
             AnswerError,
-            "larger than 16 MiB",
+            "larger than 4 MiB",
         ),
     ],
 )
@@ -110,7 +110,7 @@ def test_an_endless_body_is_refused_without_reading_it_all():
             sent.append(1 << 20)
             yield bytes(1 << 20)
 
-    with pytest.raises(AnswerError, match="larger than 16 MiB"):
+    with pytest.raises(AnswerError, match="larger than 4 MiB"):
         post(lambda _: answer(), timeout=20, retries=3)
     assert sum(sent) < 64 << 20
 

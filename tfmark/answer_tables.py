@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from reprlib import repr as brief
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -166,7 +165,7 @@ def _pair(item: Any) -> tuple[Label, float | None]:
     if not (is_label and is_score):
         raise AnswerError(
             "Expected labels, or pairs or objects of a label and a score, in the answer. "
-            f"Received: {brief(type(item).__name__)}"
+            f"Received: {type(item).__name__!r}"
         )
     try:
         return label, None if score is None else float(score)

@@ -7,7 +7,6 @@ with probability 1/K, and the p-value stays exact.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from tfmark.errors import AnswerError
 
 ClassIds = npt.NDArray[np.int64]
 
+MAX_OUTPUTS = 64  # more are not looked through
 _LARGEST_ID = 2**53
 
 
@@ -71,11 +71,13 @@ def _choose(
     if output is not None:
         if output not in outputs:
             raise AnswerError(
-                f"The model has no output {output!r}. Expected one of {brief(known)}."
+                f"The model has no output {output!r}. Expected one of {known[:MAX_OUTPUTS]}."
             )
         return read_table(outputs[output], num_images)
     if len(outputs) == 1:
         return read_table(next(iter(outputs.values())), num_images)
+    if len(outputs) > MAX_OUTPUTS and len(outputs) != num_classes:
+        raise AnswerError(f"Cannot tell which of the model's {len(outputs)} outputs to read.")
     tables = []
     for name in known:
         try:
@@ -113,7 +115,7 @@ def _choose(
             chosen: Table = fitting[0]
             return chosen
     raise AnswerError(
-        f"Cannot tell which of the model's outputs {brief(known)} answers with a class. Expected "
+        f"Cannot tell which of the model's outputs {known} answers with a class. Expected "
         f"one with {num_classes or 'class'} scores or one with class ids or names; else name it "
         "with `output`."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from reprlib import repr as brief
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +53,7 @@ class ClassNames:
         if name.isascii() and name.isdecimal():
             return int(name) if len(name) < 16 else NO_ANSWER
         raise AnswerError(
-            f"The model answers with class names, such as {brief(label)}. Give the names in the "
+            f"The model answers with class names, such as {label!r}. Give the names in the "
             "order of the key's classes (`class_names`, --labels)."
         )
 

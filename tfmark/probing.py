@@ -7,6 +7,7 @@ import shlex
 from tfmark.endpoints.service import Description
 from tfmark.endpoints.signature import DEFAULT, Signature, TensorInfo
 
+MOST = 20  # signatures that are shown, and inputs and outputs of each
 _SCORES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -14,11 +15,11 @@ def report(address: str, description: Description) -> list[str]:
     """Lines on what was found."""
     lines = [f"address:    {address}", f"protocol:   {description.protocol}"]
     if description.versions:
-        lines.append(f"versions:   {', '.join(description.versions)}")
-    for signature in description.signatures:
+        lines.append(f"versions:   {', '.join(description.versions[:MOST])}")
+    for signature in description.signatures[:MOST]:
         lines.append(f"signature:  {signature.name}")
-        lines += [f"  input:    {tensor}" for tensor in signature.inputs]
-        lines += [f"  output:   {tensor}" for tensor in signature.outputs]
+        lines += [f"  input:    {tensor}" for tensor in signature.inputs[:MOST]]
+        lines += [f"  output:   {tensor}" for tensor in signature.outputs[:MOST]]
     if not description.signatures:
         lines.append("signature:  the service tells nothing of its inputs and outputs")
     return lines

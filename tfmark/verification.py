@@ -11,10 +11,9 @@ import numpy as np
 
 from tfmark.alignment import AlignedEndpoint, align
 from tfmark.endpoints.base import Endpoint, checked_ids
-from tfmark.endpoints.choosing import EndpointOptions, service_from, split_options
+from tfmark.endpoints.choosing import EndpointOptions, split_options, suspect_at
 from tfmark.endpoints.dialect import Task
 from tfmark.endpoints.in_memory import KerasModel
-from tfmark.endpoints.service import Suspect
 from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.pixels import Pixels, to_pixels
@@ -126,7 +125,7 @@ def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned
     if isinstance(endpoint, str | os.PathLike):
         dialect, connection = split_options(options)
         task = Task(spec.image_shape, key.value_range, num_classes)
-        return Suspect(service_from(endpoint, dialect, connection), task, dialect)
+        return suspect_at(endpoint, task, dialect, connection)
     given = {name for name, value in options.items() if value is not None}
     keras = sys.modules.get("keras")
     is_keras = keras is not None and isinstance(endpoint, keras.Model)

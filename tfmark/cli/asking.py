@@ -76,15 +76,17 @@ def probe(url: str, as_json: bool, **options: Any) -> None:
     from tfmark.endpoints.choosing import describe, split_options
     from tfmark.probing import report, verify_command
 
-    service, description = describe(url, *split_options(collect(options)))
+    dialect, connection = split_options(collect(options))
+    redactor = connection.redactor(url)
+    with redactor.errors():
+        service, description = describe(url, dialect, connection)
     command = verify_command(service.address, description, _repeated())
     if as_json:
         facts = dataclasses.asdict(description) | {"address": service.address, "verify": command}
         click.echo(json.dumps(facts))
         return
-    for line in report(service.address, description):
-        click.echo(line)
-    click.echo(f"verify it:  {command}")
+    for line in (*report(service.address, description), f"verify it:  {command}"):
+        click.echo(redactor.clean(line))
 
 
 def _repeated() -> list[tuple[str, str | None]]:

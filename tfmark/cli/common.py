@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 import click
 
 USAGE = 2
+SOFTWARE = 70  # as in sysexits.h: an error of ours
 SCHEMES = ("content", "unrelated", "noise")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 KEY = click.argument("key", type=FILE)
@@ -23,11 +26,20 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **options: Any) -> None:
         from tfmark.errors import TfmarkError
 
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a server's words may be anything
         try:
             command(*args, **options)
         except (TfmarkError, OSError, ModuleNotFoundError) as error:
             click.echo(f"tfmark: {error}", err=True)
             sys.exit(USAGE)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception:
+            # Python's own exit code would be 1, which says "not shown".
+            traceback.print_exc()
+            sys.exit(SOFTWARE)
 
     return run
 

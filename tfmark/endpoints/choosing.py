@@ -91,7 +91,16 @@ def endpoint_from(
     """
     dialect, connection = split_options(dict(options))
     task = Task(key.spec.image_shape, key.value_range, key.spec.num_classes)
-    return Suspect(service_from(address, dialect, connection), task, dialect)
+    return suspect_at(address, task, dialect, connection)
+
+
+def suspect_at(
+    address: str | os.PathLike[str], task: Task, dialect: Dialect, connection: Connection
+) -> Suspect:
+    """The endpoint behind an address; see `endpoint_from`."""
+    redactor = connection.redactor(os.fspath(address))
+    with redactor.errors():
+        return Suspect(service_from(address, dialect, connection), task, dialect, redactor)
 
 
 def split_options(options: dict[str, Any]) -> tuple[Dialect, Connection]:

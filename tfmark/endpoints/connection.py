@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tfmark.endpoints.redaction import Redactor
 from tfmark.errors import InvalidArgumentError
 
 LONGEST_TIMEOUT = 86_400.0  # seconds
@@ -78,6 +79,11 @@ class Connection:
             token = base64.b64encode(":".join(self.auth).encode()).decode()
             headers["Authorization"] = f"Basic {token}"
         return headers
+
+    def redactor(self, address: str) -> Redactor:
+        """Takes the credentials, and those in the query of an address, out of texts."""
+        secrets = [*self.all_headers.values(), *(self.auth or ()), address.partition("?")[2]]
+        return Redactor(secrets)
 
     def tls(self) -> ssl.SSLContext:
         """What is trusted, and what is shown to the server.

@@ -7,7 +7,6 @@ left of the time for the whole answer.
 
 from __future__ import annotations
 
-import functools
 import http.client
 import io
 import logging
@@ -20,7 +19,11 @@ import urllib3
 
 from tfmark.endpoints.connection import Proxy
 
-# urllib3 logs the whole address, in which there may be a key, when it dislikes an answer's headers.
+# urllib3 logs the query of an address, in which there may be a key: of each request, and of the
+# whole address when it dislikes an answer's headers.
+logging.getLogger("urllib3.connectionpool").addFilter(
+    lambda record: "%s %s %s" not in str(record.msg)
+)
 logging.getLogger("urllib3.connection").addFilter(
     lambda record: not str(record.msg).startswith("Failed to parse headers")
 )
@@ -64,8 +67,20 @@ class _Deadline:
 
     def request(self, *args: Any, **options: Any) -> None:
         deadline = time.monotonic() + self.timeout
-        self.response_class = functools.partial(_Response, deadline=deadline)
+
+        def response(*args: Any, **options: Any) -> _Response:
+            self._response = _Response(*args, deadline=deadline, **options)
+            return self._response
+
+        self.response_class = response
         super().request(*args, **options)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        except urllib3.exceptions.HTTPError:
+            self._response.close()  # urllib3 forgets it, with the socket that it holds
+            raise
 
 
 class _HTTPConnection(_Deadline, urllib3.connection.HTTPConnection):

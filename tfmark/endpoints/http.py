@@ -16,10 +16,9 @@ import urllib3
 from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection, proxy_for
 from tfmark.endpoints.deadline import pool_manager
-from tfmark.endpoints.redaction import explanation, words
 from tfmark.errors import AnswerError, RefusedError, UnreachableError
 
-MAX_BODY = 16 << 20  # bytes of an answer, after decompression
+MAX_BODY = 4 << 20  # bytes of an answer, decompressed; as Python objects they take 40 times that
 RETRIED = (429, 502, 503, 504)
 LONGEST_PAUSE = 30.0  # seconds
 
@@ -50,8 +49,6 @@ class HttpClient:
     ):
         self._connection = connection or Connection()
         headers = self._connection.all_headers
-        secrets = [*headers.values(), *(self._connection.auth or ())]
-        self._secrets = {word for secret in secrets for word in words(secret)}
         self._headers = _merged({"Accept-Encoding": "gzip", "User-Agent": "tfmark"}, headers)
         self._json_headers = _merged({"Content-Type": "application/json"}, self._headers)
         self._timeout = self._connection.timeout
@@ -93,7 +90,7 @@ class HttpClient:
         if 300 <= status < 400:
             text = "it redirects; ask the address it redirects to, if you trust it"
         else:
-            text = explanation(answer, self._secrets | words(url.partition("?")[2]))
+            text = self._connection.redactor(url).explanation(answer)
         return RefusedError(f"{show(url)} answered with HTTP status {status}: {text}", status)
 
     def _connect(self, url: str) -> Transport:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from tfmark.errors import AnswerError
 from tfmark.pixels import Pixels, ValueRange, from_pixels
 
 MAX_BATCH = 1024
+MAX_SIZE = 64 << 20  # bytes of a request that has to hold a fixed batch
+MAX_RANK = 8
 _INTEGERS = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -83,7 +84,7 @@ class ImageInput:
 
     def size(self, image_shape: tuple[int, ...]) -> int:
         """About how many bytes of JSON an image takes."""
-        return math.prod(image_shape) * {"float": 14, "integer": 6}.get(self.pixels, 2) + 200
+        return _size(self.pixels, image_shape)
 
 
 def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> ImageInput:
@@ -102,7 +103,7 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
     """
     tensor = tensor or TensorInfo("", "", None)
     pixels = dialect.pixels or _pixels(tensor.dtype)
-    dtypes = _INTEGERS if pixels == "integer" else _FLOATS
+    dtypes = _INTEGERS + _FLOATS if pixels == "integer" else _FLOATS
     dtype = tensor.dtype if tensor.dtype in dtypes else {"integer": "uint8"}.get(pixels, "float32")
     batch_size = None
     inner: tuple[int, ...] | None = None
@@ -112,9 +113,12 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
     elif tensor.shape is not None:
         if not tensor.shape:
             raise AnswerError("The model expects a single number, not images.")
-        if tensor.shape[0] > MAX_BATCH:
+        if (
+            tensor.shape[0] > MAX_BATCH
+            or tensor.shape[0] * _size(pixels, task.image_shape) > MAX_SIZE
+        ):
             raise AnswerError(
-                f"The model expects {brief(tensor.shape[0])} images at once, too many to send."
+                f"The model expects {tensor.shape[0]} images at once, too many to send."
             )
         batch_size = tensor.shape[0] if tensor.shape[0] > 0 else None
         inner = tensor.shape[1:]
@@ -142,29 +146,33 @@ def _pixels(dtype: str) -> str:
         return "integer"
     if dtype == "string":
         return "png"
-    raise AnswerError(f"The model expects {brief(dtype)}, which images cannot be sent as.")
+    raise AnswerError(f"The model expects {dtype!r}, which images cannot be sent as.")
+
+
+def _size(pixels: str, image_shape: tuple[int, ...]) -> int:
+    return math.prod(image_shape) * {"float": 14, "integer": 6}.get(pixels, 2) + 200
 
 
 def _file_shape(
     inner: tuple[int, ...] | None, image_shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], bool]:
-    if inner is not None and any(side not in (-1, 1) for side in inner):
-        raise AnswerError(f"The model expects {brief(inner)} files for each image, not one.")
+    if inner is not None and (len(inner) > MAX_RANK or any(side not in (-1, 1) for side in inner)):
+        raise AnswerError(f"The model expects {inner} files for each image, not one.")
     return (1,) * len(inner or ()), False
 
 
 def _array_shape(
     inner: tuple[int, ...] | None, image_shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], bool]:
+    if inner is not None and len(inner) > MAX_RANK:
+        raise AnswerError(f"The model expects images of {len(inner)} axes.")
     if inner is None or _fits(inner, image_shape):
         return image_shape, False
     if len(image_shape) == 3 and _fits(inner, (image_shape[2], *image_shape[:2])):
         return (image_shape[2], *image_shape[:2]), True
     if inner == (math.prod(image_shape),) or _without_ones(inner) == _without_ones(image_shape):
         return inner, False  # flattened, or with or without an axis for a single channel
-    raise AnswerError(
-        f"The model expects images of shape {brief(inner)}; the key is for {image_shape}."
-    )
+    raise AnswerError(f"The model expects images of shape {inner}; the key is for {image_shape}.")
 
 
 def _lacks_batch_axis(sides: tuple[int, ...], shape: tuple[int, ...]) -> bool:

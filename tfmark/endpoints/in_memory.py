@@ -35,10 +35,7 @@ class KerasModel:
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
-        inputs: Any = from_pixels(images, self._value_range)
-        named = getattr(self._model, "input", None)
-        if isinstance(named, Mapping) and len(named) == 1:
-            inputs = dict.fromkeys(named, inputs)
+        inputs = as_inputs(self._model, from_pixels(images, self._value_range))
         try:
             outputs = self._model.predict(inputs, verbose=0)
         except Exception as error:
@@ -54,8 +51,8 @@ class KerasModel:
 
 
 def as_inputs(model: Any, images: Any) -> Any:
-    """Images in the structure that the model expects: by name, if its one input has a name."""
+    """Images in the structure that the model expects: by name, in a list, or as they are."""
     structure = getattr(model, "input", None)
     if isinstance(structure, Mapping) and len(structure) == 1:
         return dict.fromkeys(structure, images)
-    return images
+    return [images] if isinstance(structure, list) and len(structure) == 1 else images

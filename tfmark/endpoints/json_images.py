@@ -27,13 +27,22 @@ class ImageWriter:
         texts = [str(level).encode() for level in levels]
         self._numbers = np.array([text.ljust(max(map(len, texts))) for text in texts], np.bytes_)
 
-    def write(self, images: Pixels, before: bytes = b"", after: bytes = b"") -> bytes:
+    def write(
+        self,
+        images: Pixels,
+        before: bytes = b"",
+        after: bytes = b"",
+        head: bytes = b"",
+        tail: bytes = b"",
+    ) -> bytes:
         """Write images of shape (n, ...) as a list of n arrays.
 
         Args:
             images: the images, in the shape in which they are sent.
             before: what stands before each of them.
             after: what stands behind each of them.
+            head: what stands before the list.
+            tail: what stands behind the list.
         """
         width = self._numbers.itemsize
         shape = images.shape[1:]
@@ -44,7 +53,7 @@ class ImageWriter:
             images.shape, f"V{width}", text, len(before) + len(shape), (len(template), *strides)
         )
         places[...] = np.take(self._numbers.view(places.dtype), images)
-        return b"[" + text.tobytes()[:-1] + b"]"
+        return b"".join((head, b"[", text.reshape(-1)[:-1].data, b"]", tail))
 
 
 @lru_cache(maxsize=8)

@@ -1,40 +1,84 @@
-"""What a server says about an error, without the secrets that it may repeat.
+"""What may be shown of words that are not ours: without secrets, and short.
 
-Servers quote the JSON that they do not like, which is triggers, and hostile ones quote headers.
+Servers quote the JSON that they do not like, which is triggers, and hostile ones quote credentials,
+in bodies of errors or in the names of things.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from urllib.parse import unquote_plus
 
+from tfmark.errors import EndpointError
+
+LONGEST = 500  # characters of a message
+_READ = 2000  # bytes of an error's body
 _NUMBERS = re.compile(r"[-+.,\[\]\s\deE]{12,}")
 _LONG_WORD = re.compile(r"\S{60,}")
 _SHORTEST_SECRET = 3
 
 
-def explanation(answer: bytes, secrets: Iterable[str]) -> str:
-    """The text of an error body in one line of at most 200 characters.
+class Redactor:
+    """Takes secrets out of texts.
 
     Args:
-        answer: the body: JSON with an "error", HTML, or anything.
-        secrets: words that are left out, as are long runs of numbers and very long words.
+        secrets: values of headers, queries, passwords; they and the words in them are taken out.
     """
-    text = answer[:2000].decode("utf-8", "replace")
-    if "<html" in text.lower():
-        text = re.sub(r"<[^>]*>", " ", text)
-    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-        text = str(json.loads(text)["error"])
-    text = "".join(character if character.isprintable() else " " for character in text)
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "...")
-    text = _LONG_WORD.sub("...", _NUMBERS.sub(" ... ", text))
-    return " ".join(text.split())[:200] or "no explanation"
+
+    def __init__(self, secrets: Iterable[str] = ()):
+        found = {word for secret in secrets for word in words(secret)}
+        self._secrets = sorted(found, key=len, reverse=True)
+
+    def clean(self, text: str) -> str:
+        """A text in one line, not too long, without secrets and what steers a terminal."""
+        text = self._without_secrets(text)
+        return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+    def explanation(self, answer: bytes) -> str:
+        """The text of an error's body in one line of at most 200 characters.
+
+        Long runs of numbers and very long words are left out as well.
+
+        Args:
+            answer: the body: JSON with an "error", HTML, or anything.
+        """
+        text = answer[:_READ].decode("utf-8", "replace")
+        if len(answer) > _READ:  # the last word may be half a secret
+            text = text[: len(text) - len(re.split(r"\s", text)[-1])]
+        if "<html" in text.lower():
+            text = re.sub(r"<[^>]*>", " ", text)
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            text = str(json.loads(text)["error"])
+        text = _LONG_WORD.sub("...", _NUMBERS.sub(" ... ", self._without_secrets(text)))
+        return " ".join(text.split())[:200] or "no explanation"
+
+    def _without_secrets(self, text: str) -> str:
+        text = "".join(character if character.isprintable() else " " for character in text)
+        for secret in self._secrets:
+            text = text.replace(secret, "...")
+        return text
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Errors that leave the block have a clean message."""
+        try:
+            yield
+        except EndpointError as error:
+            error.args = (self.clean(str(error)),)
+            raise
 
 
 def words(text: str) -> set[str]:
-    """A header's value or a query, and the words in it that could be credentials."""
+    """A header's value or a query, and the words in it that could be credentials, in any form."""
     parts = {text, *re.split(r"[\s=&,;:?]+", text)}
+    parts |= {part.partition("=")[2] for part in re.split(r"[&?]", text)}
+    parts |= {unquote_plus(part) for part in parts}
+    if text.lower().startswith("basic "):
+        with contextlib.suppress(ValueError):
+            parts |= words(base64.b64decode(text[6:]).decode("utf-8", "replace"))
     return {part for part in parts if len(part) >= _SHORTEST_SECRET}

@@ -6,8 +6,6 @@ import base64
 import json
 from typing import Any
 
-import numpy as np
-
 from tfmark.endpoints.image_input import ImageInput
 from tfmark.pixels import Pixels
 
@@ -24,46 +22,51 @@ def write_request(
         named: whether the input is called by its name.
         columns: whether to send all images as one tensor ("inputs") instead of in rows.
     """
-    name = json.dumps(sent.name).encode() if named and sent.name is not None else b""
-    before, after = (b"{" + name + b":", b"}") if name else (b"", b"")
-    head = b'"signature_name":' + json.dumps(signature).encode() + b"," if signature else b""
-    if columns or not sent.batched:
-        return b"{" + head + b'"inputs":' + before + _images(images, sent) + after + b"}"
-    return b"{" + head + b'"instances":' + _images(images, sent, before, after) + b"}"
+    opening, closing = _named(sent.name) if named else (b"", b"")
+    head = b"{" + _signature(signature)
+    if not columns and sent.batched:
+        return _list(images, sent, head + b'"instances":', b"}", opening, closing)
+    head, tail = head + b'"inputs":' + opening, closing + b"}"
+    if sent.batched or sent.is_file:
+        return _list(images, sent, head, tail)
+    # Without an axis for the batch the one image is the whole tensor, already a list by itself.
+    return sent.writer.write(sent.arrange(images), b"", b"", head, tail)
 
 
 def write_examples(images: Pixels, sent: ImageInput, signature: str | None) -> bytes:
     """The body of a classify request: a flat list of numbers, or a file, for each image."""
-    flat = images.reshape(len(images), -1) if not sent.is_file else images
-    name = json.dumps(sent.name).encode()
-    head = b'"signature_name":' + json.dumps(signature).encode() + b"," if signature else b""
-    rows = (
-        _files(images, sent, b"{" + name + b":", b"}")
-        if sent.is_file
-        else sent.writer.write(flat, b"{" + name + b":", b"}")
-    )
-    return b"{" + head + b'"examples":' + rows + b"}"
-
-
-def file_as_json(file: bytes) -> dict[str, str]:
-    """Bytes, as TensorFlow Serving has them in JSON."""
-    return {"b64": base64.b64encode(file).decode()}
-
-
-def _images(images: Pixels, sent: ImageInput, before: bytes = b"", after: bytes = b"") -> bytes:
+    opening, closing = _named(sent.name)
+    head = b"{" + _signature(signature) + b'"examples":'
     if sent.is_file:
-        return _files(images, sent, before, after)
-    if not sent.batched:
-        return sent.writer.write(sent.arrange(images)[np.newaxis])[1:-1]
-    return sent.writer.write(sent.arrange(images), before, after)
+        return _list(images, sent, head, b"}", opening, closing)
+    return sent.writer.write(images.reshape(len(images), -1), opening, closing, head, b"}")
 
 
-def _files(images: Pixels, sent: ImageInput, before: bytes, after: bytes) -> bytes:
-    depth = len(sent.shape)
-    texts = []
-    for file in sent.files(images):
-        value: Any = file_as_json(file)
-        for _ in range(depth):
-            value = [value]
-        texts.append(before + json.dumps(value).encode() + after)
-    return b"[" + b",".join(texts) + b"]"
+def _signature(name: str | None) -> bytes:
+    return b'"signature_name":' + json.dumps(name).encode() + b"," if name else b""
+
+
+def _named(name: str | None) -> tuple[bytes, bytes]:
+    return b"{" + json.dumps(name).encode() + b":", b"}"
+
+
+def _list(
+    images: Pixels,
+    sent: ImageInput,
+    head: bytes,
+    tail: bytes,
+    before: bytes = b"",
+    after: bytes = b"",
+) -> bytes:
+    if not sent.is_file:
+        return sent.writer.write(sent.arrange(images), before, after, head, tail)
+    rows = [before + _file(file, len(sent.shape)) + after for file in sent.files(images)]
+    return b"".join((head, b"[", b",".join(rows), b"]", tail))
+
+
+def _file(file: bytes, depth: int) -> bytes:
+    """Bytes as TensorFlow Serving has them in JSON, in so many lists."""
+    value: Any = {"b64": base64.b64encode(file).decode()}
+    for _ in range(depth):
+        value = [value]
+    return json.dumps(value).encode()

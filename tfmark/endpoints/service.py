@@ -12,6 +12,7 @@ from tfmark.answers import ClassIds, class_ids
 from tfmark.class_names import ClassNames
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import ImageInput, image_input
+from tfmark.endpoints.redaction import Redactor
 from tfmark.endpoints.signature import Signature, choose_signature
 from tfmark.errors import AnswerError, EndpointError, RefusedError
 from tfmark.pixels import Pixels
@@ -76,21 +77,26 @@ class Suspect:
         service: the service.
         task: images and classes of the key.
         dialect: how the service wants to be asked.
+        redactor: takes secrets out of what the service says.
     """
 
-    def __init__(self, service: Service, task: Task, dialect: Dialect):
+    def __init__(
+        self, service: Service, task: Task, dialect: Dialect, redactor: Redactor | None = None
+    ):
         self._service = service
         self._task = task
         self._dialect = dialect
         self._names = ClassNames(dialect.class_names, learn=task.num_classes is None)
         self._input: ImageInput | None = None
         self._batch_size = dialect.batch_size
+        self._redactor = redactor or Redactor()
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
-        if self._input is None:
-            self._input = self._prepare()
-        return np.concatenate([*self._in_batches(images, self._input)])
+        with self._redactor.errors():
+            if self._input is None:
+                self._input = self._prepare()
+            return np.concatenate([*self._in_batches(images, self._input)])
 
     def _prepare(self) -> ImageInput:
         try:
@@ -135,7 +141,8 @@ class Suspect:
 
 def _is_too_large(error: RefusedError) -> bool:
     """Whether fewer images could help: TensorFlow Serving and Triton say it in words."""
-    return error.status in TOO_LARGE or (error.status == 400 and "batch" in str(error).lower())
+    said = str(error).partition(": ")[2].lower()
+    return error.status in TOO_LARGE or (error.status == 400 and "batch" in said)
 
 
 def _with_batch_axis(outputs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from reprlib import repr as brief
 
 from tfmark.errors import AnswerError
 
@@ -26,7 +25,7 @@ class TensorInfo:
 
     def __str__(self) -> str:
         sides = "?" if self.shape is None else ", ".join(map(str, self.shape))
-        return f"{brief(self.name)} {self.dtype} ({sides})"
+        return f"{self.name!r} {self.dtype} ({sides})"
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Signature:
         """
         names = [tensor.name for tensor in self.inputs]
         if len(names) != 1:
-            raise AnswerError(f"The model expects several inputs {brief(names)}, not one image.")
+            raise AnswerError(f"The model expects several inputs {names}, not one image.")
         if name not in (None, names[0]):
-            raise AnswerError(f"The model has no input {name!r}. Expected {brief(names[0])}.")
+            raise AnswerError(f"The model has no input {name!r}. Expected {names[0]!r}.")
         return self.inputs[0]
 
 
@@ -59,7 +58,5 @@ def choose_signature(signatures: tuple[Signature, ...], name: str | None) -> Sig
     """
     found = {signature.name: signature for signature in signatures}
     if (name or DEFAULT) not in found:
-        raise AnswerError(
-            f"The model has no signature {name or DEFAULT!r}, only {brief(sorted(found))}."
-        )
+        raise AnswerError(f"The model has no signature {name or DEFAULT!r}, only {sorted(found)}.")
     return found[name or DEFAULT]

@@ -9,7 +9,6 @@ from typing import Any
 import keras
 import numpy.typing as npt
 
-from tfmark.endpoints.in_memory import as_inputs
 from tfmark.endpoints.model_files.runner import sides
 from tfmark.endpoints.signature import DEFAULT, Signature, TensorInfo
 
@@ -28,10 +27,12 @@ class KerasFile:
     def run(self, signature: Signature, array: npt.NDArray[Any]) -> Mapping[str, Any]:
         """See `Runner.run`."""
         tensor = (
-            keras.ops.convert_to_tensor(array.tolist(), "string") if array.dtype == object else array
+            keras.ops.convert_to_tensor(array.tolist(), "string")
+            if array.dtype == object
+            else array
         )
         # `predict` would compile the model for each number of images.
-        outputs = self._model(as_inputs(self._model, tensor), training=False)
+        outputs = self._model(_as_inputs(self._model, tensor), training=False)
         return _by_name(keras.tree.map_structure(keras.ops.convert_to_numpy, outputs))
 
 
@@ -43,9 +44,16 @@ def _inputs(model: Any) -> tuple[TensorInfo, ...]:
     return tuple(TensorInfo(x.name, x.dtype, sides(x.shape)) for x in tensors)
 
 
+def _as_inputs(model: Any, tensor: Any) -> Any:
+    """A tensor in the structure that the model takes its one input in."""
+    if not hasattr(model, "input"):
+        return tensor
+    return keras.tree.pack_sequence_as(model.input, [tensor])
+
+
 def _outputs(model: Any) -> tuple[TensorInfo, ...]:
     try:
-        tensors = getattr(model, "output", None) or model.outputs
+        tensors = model.output if hasattr(model, "output") else model.outputs
     except AttributeError:
         return ()
     named = _by_name(tensors)

@@ -24,7 +24,10 @@ class Onnx:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         self._session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # to the same provider, with a print on standard output
         )
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.signatures = (

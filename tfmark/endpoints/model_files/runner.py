@@ -11,13 +11,12 @@ from tfmark.endpoints.signature import Signature
 
 
 class Runner(Protocol):
-    """A loaded model.
+    """A loaded model."""
 
-    Attributes:
-        signatures: ways to ask it.
-    """
-
-    signatures: tuple[Signature, ...]
+    @property
+    def signatures(self) -> tuple[Signature, ...]:
+        """Ways to ask it."""
+        ...
 
     def run(self, signature: Signature, array: npt.NDArray[Any]) -> Mapping[str, Any]:
         """Ask about images.

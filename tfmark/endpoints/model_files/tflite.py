@@ -86,12 +86,13 @@ def _quantized(array: npt.NDArray[Any], details: Any) -> npt.NDArray[Any]:
         return array
     scale, zero_point = details["quantization"]
     levels = np.iinfo(details["dtype"])
-    integers = np.rint(array / scale + zero_point).clip(levels.min, levels.max)
-    return integers.astype(details["dtype"])
+    integers: npt.NDArray[Any] = np.rint(array / scale + zero_point)
+    return integers.clip(levels.min, levels.max).astype(details["dtype"])
 
 
 def _real(array: npt.NDArray[Any], details: Any) -> npt.NDArray[Any]:
     if not _is_quantized(details):
         return array
     scale, zero_point = details["quantization"]
-    return (array.astype(np.float64) - zero_point) * scale
+    steps: npt.NDArray[Any] = array.astype(np.float64) - zero_point
+    return steps * float(scale)
