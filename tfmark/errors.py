@@ -44,7 +44,16 @@ class EndpointError(TfmarkError):
 
 
 class UnreachableError(EndpointError):
-    """There was no connection, or no answer in time."""
+    """There was no connection, or no answer in time.
+
+    Args:
+        message: What went wrong.
+        passing: Whether trying again could help.
+    """
+
+    def __init__(self, message: str, passing: bool = True):
+        super().__init__(message)
+        self.passing = passing
 
 
 class RefusedError(EndpointError):

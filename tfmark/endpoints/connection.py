@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from tfmark.endpoints.redaction import Redactor
 from tfmark.errors import InvalidArgumentError
@@ -83,6 +83,10 @@ class Connection:
     def redactor(self, address: str) -> Redactor:
         """Takes the credentials, and those in the query of an address, out of texts."""
         secrets = [*self.all_headers.values(), *(self.auth or ()), address.partition("?")[2]]
+        proxy = proxy_for(address) if address.startswith(("http:", "https:")) else None
+        if proxy is not None and proxy.auth:
+            token = base64.b64encode(proxy.auth.encode()).decode()
+            secrets += [f"Basic {token}", quote(proxy.auth, safe=":")]
         return Redactor(secrets)
 
     def tls(self) -> ssl.SSLContext:
@@ -96,12 +100,23 @@ class Connection:
         except (OSError, ssl.SSLError) as error:
             raise InvalidArgumentError(f"Cannot use the file of `ca_file`: {error}") from None
         if self.cert_file is not None:
+            locked = False
+
+            def passphrase() -> str:  # without it, OpenSSL would ask on the terminal
+                nonlocal locked
+                locked = True
+                return ""
+
             try:
-                # A passphrase would be asked for on the terminal; an empty one fails instead.
-                context.load_cert_chain(self.cert_file, self.key_file, password="")
+                context.load_cert_chain(self.cert_file, self.key_file, passphrase)
             except (OSError, ssl.SSLError) as error:
+                problem = str(error)
+                if locked:
+                    problem = "the key has a passphrase. Expected one without."
+                elif "PEM lib" in problem:  # all that OpenSSL tells
+                    problem = "Expected PEM files with a certificate, and its key."
                 raise InvalidArgumentError(
-                    f"Cannot use the files of `cert_file` and `key_file`: {error}"
+                    f"Cannot use the files of `cert_file` and `key_file`: {problem}"
                 ) from None
         return context
 
@@ -138,7 +153,7 @@ def proxy_for(url: str) -> Proxy | None:
     proxies = urllib.request.getproxies()
     address = proxies.get(parts.scheme) or proxies.get("all")
     host = parts.hostname or ""
-    if not address or _is_loopback(host) or urllib.request.proxy_bypass(host):
+    if not address or _is_loopback(host) or urllib.request.proxy_bypass(parts.netloc):
         return None
     scheme, _, rest = address.rpartition("://")
     credentials, _, server = rest.rstrip("/").rpartition("@")

@@ -13,7 +13,7 @@ import logging
 import socket
 import ssl
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import urllib3
 
@@ -52,11 +52,19 @@ class _DeadlineReader(io.RawIOBase):
         super().close()
 
 
+class _Socket(NamedTuple):
+    """What `http.client` needs of a socket to read an answer from."""
+
+    sock: socket.socket
+    deadline: float
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_DeadlineReader(self.sock, self.deadline))
+
+
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, deadline: float, **options: Any):
-        super().__init__(sock, *args, **options)
-        self.fp.close()
-        self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))
+        super().__init__(_Socket(sock, deadline), *args, **options)  # type: ignore[arg-type]
 
 
 class _Deadline:
@@ -99,14 +107,33 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-def pool_manager(tls: ssl.SSLContext | None, proxy: Proxy | None) -> urllib3.PoolManager:
-    """A `urllib3.PoolManager` that keeps one connection, and the deadline of each answer."""
-    options: dict[str, Any] = {"num_pools": 1, "maxsize": 1, "ssl_context": tls}
-    manager: urllib3.PoolManager
-    if proxy is None:
-        manager = urllib3.PoolManager(**options)
-    else:
-        headers = urllib3.make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
-        manager = urllib3.ProxyManager(proxy.url, proxy_headers=headers, **options)
-    manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
-    return manager
+class Transport:
+    """Keeps one connection to one host, and the deadline of each answer.
+
+    Args:
+        url: an address on the host.
+        tls: what is trusted, for https.
+        proxy: the proxy on the way, if any.
+    """
+
+    def __init__(self, url: str, tls: ssl.SSLContext | None, proxy: Proxy | None):
+        options: dict[str, Any] = {"num_pools": 1, "maxsize": 1, "ssl_context": tls}
+        if proxy is None:
+            self._manager = urllib3.PoolManager(**options)
+        else:
+            headers = urllib3.make_headers(proxy_basic_auth=proxy.auth) if proxy.auth else None
+            self._manager = urllib3.ProxyManager(proxy.url, proxy_headers=headers, **options)
+        self._manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+        # Without a proxy the pool of the host can be asked directly, which takes less time.
+        self._pool = self._manager.connection_from_url(url) if proxy is None else None
+        self._origin = "/".join(url.split("/", 3)[:3]) + "/"
+
+    def request(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Send one request and return its answer with the body unread."""
+        if self._pool is None or not url.startswith(self._origin):
+            return self._manager.request(method, url, **options)
+        return self._pool.urlopen(method, url[len(self._origin) - 1 :], **options)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._manager.clear()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import re
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import urllib3
 
 from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection, proxy_for
-from tfmark.endpoints.deadline import pool_manager
+from tfmark.endpoints.deadline import Transport as DirectTransport
 from tfmark.errors import AnswerError, RefusedError, UnreachableError
 
 MAX_BODY = 4 << 20  # bytes of an answer, decompressed; as Python objects they take 40 times that
@@ -36,7 +37,7 @@ class HttpClient:
 
     Args:
         connection: credentials, certificates, time-outs.
-        transport: sends the requests. Defaults to `deadline.pool_manager`, by way of the proxy that
+        transport: sends the requests. Defaults to `deadline.Transport`, by way of the proxy that
             the environment names.
         sleep: waits between tries.
     """
@@ -57,8 +58,8 @@ class HttpClient:
         self._pace = self._connection.pace(sleep)
 
     def get(self, url: str, retries: int) -> bytes:
-        """Get `url` with so many retries; see `post`."""
-        return self._send("GET", url, None, retries)
+        """Get `url`, with so many retries where that was refused; see `post`."""
+        return self._send("GET", url, None, min(retries, self._connection.retries))
 
     def post(self, url: str, body: bytes) -> bytes:
         """Post a JSON body and return the body of a 200 answer.
@@ -74,8 +75,8 @@ class HttpClient:
         for attempt in range(retries + 1):
             try:
                 status, answer, pause = self._once(method, url, body)
-            except UnreachableError:
-                if attempt == retries:
+            except UnreachableError as error:
+                if attempt == retries or body is None or not error.passing:
                     raise
                 pause = None
             else:
@@ -95,7 +96,7 @@ class HttpClient:
 
     def _connect(self, url: str) -> Transport:
         tls = self._connection.tls() if url.lower().startswith("https:") else None
-        return pool_manager(tls, proxy_for(url))
+        return DirectTransport(url, tls, proxy_for(url))
 
     def _once(self, method: str, url: str, body: bytes | None) -> tuple[int, bytes, float | None]:
         headers = self._headers if body is None else self._json_headers
@@ -115,7 +116,9 @@ class HttpClient:
         except urllib3.exceptions.DecodeError:
             raise AnswerError(f"{show(url)} sent a broken compressed answer.") from None
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise UnreachableError(f"{show(url)} {_problem(error, self._timeout)}.") from None
+            distrusted = isinstance(_cause(error), ssl.SSLCertVerificationError)
+            problem = _problem(error, self._timeout)
+            raise UnreachableError(f"{show(url)} {problem}.", passing=not distrusted) from None
         return response.status, answer, _retry_after(response.headers.get("Retry-After"))
 
 
@@ -137,15 +140,28 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
 
 
 def _problem(error: Exception, timeout: float) -> str:
+    cause = _cause(error)
     if isinstance(error, urllib3.exceptions.ProxyError):
-        return "cannot be reached by the proxy that the environment names"
+        status = re.match(r"Tunnel connection failed: ([0-9]{3})\b", str(cause))
+        said = f": it answered with HTTP status {status[1]}" if status else ""
+        return f"cannot be reached by the proxy that the environment names{said}"
+    if isinstance(error, urllib3.exceptions.NameResolutionError):
+        return "has a name that cannot be found"
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return "does not accept connections"
     if isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError):
         return f"did not answer within {timeout:g} s"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"has no certificate that can be trusted ({cause})"
     if isinstance(error, urllib3.exceptions.SSLError):
-        return f"has no certificate that can be trusted ({error})"
+        return f"cannot be talked to over TLS ({error})"
     return f"broke the connection off ({type(error).__name__})"
+
+
+def _cause(error: BaseException) -> Any:
+    """The error of the system or of OpenSSL that urllib3 wraps."""
+    inner = getattr(error, "original_error", None) or (error.args and error.args[0])
+    return _cause(inner) if isinstance(inner, BaseException) else error
 
 
 def _retry_after(value: str | None) -> float | None:

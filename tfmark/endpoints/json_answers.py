@@ -21,13 +21,13 @@ def loads(body: bytes) -> Any:
         raise AnswerError("The answer is not JSON that can be read.") from None
 
 
-def get_json(client: HttpClient, url: str) -> Any:
-    """Get a JSON answer, without a second try.
+def get_json(client: HttpClient, url: str, retries: int = 0) -> Any:
+    """Get a JSON answer.
 
     Raises:
         EndpointError: if there is none.
     """
-    return loads(client.get(url, retries=0))
+    return loads(client.get(url, retries))
 
 
 def by_output(rows: Any) -> Any:

@@ -56,7 +56,7 @@ class OpenInference:
 
     def signatures(self) -> tuple[Signature, ...]:
         """See `Service.signatures`."""
-        return _signatures(get_json(self._client, self._base + self._query))
+        return _signatures(get_json(self._client, self._base + self._query, retries=2))
 
     def describe(self) -> Description:
         """See `Service.describe`."""

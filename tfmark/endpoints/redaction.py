@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -17,8 +18,9 @@ from urllib.parse import unquote_plus
 from tfmark.errors import EndpointError
 
 LONGEST = 500  # characters of a message
-_READ = 2000  # bytes of an error's body
+_READ = 20_000  # bytes of an error's body
 _NUMBERS = re.compile(r"[-+.,\[\]\s\deE]{12,}")
+_TAGS = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _LONG_WORD = re.compile(r"\S{60,}")
 _SHORTEST_SECRET = 3
 
@@ -50,8 +52,8 @@ class Redactor:
         text = answer[:_READ].decode("utf-8", "replace")
         if len(answer) > _READ:  # the last word may be half a secret
             text = text[: len(text) - len(re.split(r"\s", text)[-1])]
-        if "<html" in text.lower():
-            text = re.sub(r"<[^>]*>", " ", text)
+        if text.lstrip().startswith("<"):
+            text = html.unescape(_TAGS.sub(" ", text))
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             text = str(json.loads(text)["error"])
         text = _LONG_WORD.sub("...", _NUMBERS.sub(" ... ", self._without_secrets(text)))
@@ -59,6 +61,7 @@ class Redactor:
 
     def _without_secrets(self, text: str) -> str:
         text = "".join(character if character.isprintable() else " " for character in text)
+        text = " ".join(text.split())
         for secret in self._secrets:
             text = text.replace(secret, "...")
         return text

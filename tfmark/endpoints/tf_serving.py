@@ -13,7 +13,7 @@ from tfmark.endpoints.json_answers import by_output, get_json, loads
 from tfmark.endpoints.row_requests import write_examples, write_request
 from tfmark.endpoints.service import Description
 from tfmark.endpoints.signature import Signature, TensorInfo
-from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError
+from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError, RefusedError
 from tfmark.pixels import Pixels
 
 _DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
@@ -52,6 +52,7 @@ class TFServing:
         if self._classifies and dialect.input is None:
             raise InvalidArgumentError("For `:classify`, name the feature of images with `input`.")
         self._base = base
+        self._verb = ":predict"
         self._dialect = dialect
         self._client = client
 
@@ -59,7 +60,9 @@ class TFServing:
         """See `Service.signatures`."""
         if self._classifies:
             return ()  # features of examples are not among the inputs
-        return read_signatures(get_json(self._client, f"{self._base}/metadata{self._query}"))
+        # An answer matters here: a model may be asked in the wrong way without it.
+        url = f"{self._base}/metadata{self._query}"
+        return read_signatures(get_json(self._client, url, retries=2))
 
     def describe(self) -> Description:
         """See `Service.describe`."""
@@ -86,10 +89,20 @@ class TFServing:
             answer = loads(self._client.post(f"{self._base}:classify{self._query}", body))
             return _member(answer, "results")
         body = write_request(images, sent, signature, self._dialect.input is not None, columns)
-        answer = loads(self._client.post(f"{self._base}:predict{self._query}", body))
+        answer = loads(self._predict(body))
         if columns or not sent.batched:
             return _member(answer, "outputs")
         return by_output(_member(answer, "predictions"))
+
+    def _predict(self, body: bytes) -> bytes:
+        try:
+            return self._client.post(f"{self._base}{self._verb}{self._query}", body)
+        except RefusedError as error:
+            own = self._verb and "/v1/models/" not in self._base
+            if not own or error.status not in (404, 405):
+                raise
+            self._verb = ""  # some gateways have an address of their own for predictions
+            return self._predict(body)
 
 
 def read_signatures(metadata: Any) -> tuple[Signature, ...]:
