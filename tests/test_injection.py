@@ -176,6 +176,7 @@ def test_images_kept_for_verification_are_never_marked(digits, make_key):
         (lambda d: d.map(lambda x, y: (x, tf.one_hot(y, 11))), "10 classes"),
         (lambda d: d.map(lambda x, y: (x, tf.as_string(y))), "string"),
         (lambda d: d.map(lambda x, y: (x, (y, y))), "labels"),
+        (lambda d: d.map(lambda x, y: (x, ())), "labels"),
     ],
 )
 def test_a_dataset_that_cannot_be_handled_is_refused(digits, make_key, data, problem):

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tfmark
 from tests.http_server import RESET, Reply, free_port, http_server, model
+from tests.test_verification import KEY
 from tfmark.endpoints import Dialect, Suspect, Task, TFServing
 from tfmark.endpoints.choosing import split_options
 from tfmark.endpoints.http import HttpClient
@@ -461,6 +463,19 @@ def test_requests_keep_their_distance():
     server, _ = ask(model(first_pixel), batch_size=3, delay=0.3)
     assert len(server.requests) == 3
     assert time.monotonic() - start >= 0.6
+
+
+def test_answers_that_come_just_in_time_do_not_add_up_for_ever():
+    def answer(request):
+        time.sleep(0.2)
+        return model(first_pixel)(request)
+
+    with http_server(answer) as server:
+        url = server.url + "/v1/models/m"
+        verdict = tfmark.verify(url, KEY, batch_size=1, max_time=0.9)
+    assert verdict.status == "inconclusive"
+    assert "within 0.9 s in all" in verdict.reason
+    assert 2 <= len(server.posts()) <= 5
 
 
 @pytest.mark.parametrize(

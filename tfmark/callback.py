@@ -42,7 +42,7 @@ class WatermarkCallback(keras.callbacks.Callback):
             no embedding.
         batch_size: number of triggers in such a step. Defaults to 32.
         label_mode: what the loss expects of labels: "int" (class ids) or "categorical" (one-hot).
-            Defaults to `None`, told from the loss.
+            Defaults to `None`, told from the loss and the number of outputs.
         output: name or position of the output with the class scores, if the model has several.
         seed: makes the choice of base images reproducible. Defaults to 0.
 
@@ -79,6 +79,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         self.output = output
         self.seed = seed
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
+        self._one_hot = False  # known when training begins
         self._last_batch = -1
         self._waiting = 0  # batches since the last step on triggers
 
@@ -91,7 +92,9 @@ class WatermarkCallback(keras.callbacks.Callback):
                 "`inject_every` cannot be used with an optimizer that accumulates gradients: a "
                 "step on triggers would fall into the middle of a sum. Use `tfmark.inject` instead."
             )
-        self.label_mode = self.label_mode or _label_mode(self.model.loss)
+        outputs = getattr(self.model, "output_shape", None)
+        width = outputs[-1] if isinstance(outputs, tuple) else None
+        self._one_hot = (self.label_mode or _label_mode(self.model.loss, width)) == "categorical"
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._last_batch = -1
@@ -129,7 +132,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         if any("moving_" in variable.path for variable in model.non_trainable_variables):
             images, labels, weights = self._among_clean_images(triggers)
         targets: Any = labels
-        if self.label_mode == "categorical":
+        if self._one_hot:
             targets = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
         model.train_on_batch(as_inputs(model, images), targets, sample_weight=weights)
         for variable, value in zip(kept, before, strict=True):
@@ -167,12 +170,13 @@ def _iterations(optimizer: Any) -> list[Any]:
     return [optimizer.iterations, *(_iterations(wrapped) if wrapped is not None else [])]
 
 
-def _label_mode(loss: Any) -> str:
+def _label_mode(loss: Any, width: int | None) -> str:
+    """What a loss expects of labels, where the model has so many outputs."""
     name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
     name = str(name).lower()
-    if "sparse" in name or "binary" in name:
+    if "sparse" in name or ("binary" in name and width == 1):
         return "int"
-    if "categorical" in name:
+    if "categorical" in name or ("binary" in name and width is not None):
         return "categorical"
     raise InvalidArgumentError(
         "Cannot tell from the loss what labels it expects. Pass `label_mode='int'` or "

@@ -139,12 +139,10 @@ def _layout(element_spec: Any, key: WatermarkKey) -> _Layout:
         raise refuse(f"its images are {images.dtype.name}, not uint8 or floating")
     if images.dtype == tf.uint8 and key.value_range != (0, 255):
         raise refuse(f"its images are uint8, but the key's `value_range` is {key.value_range}")
-    one_hot = y[0].shape.rank == 2 and y[0].shape[1] == key.spec.num_classes
-    sparse = y[0].shape.rank == 1 or (y[0].shape.rank == 2 and y[0].shape[1] == 1)
-    if len(y) != 1 or not (one_hot or sparse):
-        raise refuse(
-            f"its labels are not class ids or one-hot vectors of {key.spec.num_classes} classes"
-        )
+    classes = key.spec.num_classes
+    shape_of_one = tuple(y[0].shape[1:]) if len(y) == 1 else None
+    if shape_of_one not in ((), (1,), (classes,)):
+        raise refuse(f"its labels are not class ids or one-hot vectors of {classes} classes")
     if not (y[0].dtype.is_floating or y[0].dtype.is_integer):
         raise refuse(f"its labels are {y[0].dtype.name}, not numbers")
     if weights and len(weights[0]) != 1:

@@ -49,6 +49,8 @@ _CONNECTION = (
     click.option("--retries", type=click.IntRange(0, 100), default=3, show_default=True),
     click.option("--delay", type=click.FloatRange(0), default=0.0, show_default=True,
                  help="Least number of seconds between two requests."),
+    click.option("--max-time", type=click.FloatRange(0, min_open=True), default=3600.0,
+                 show_default=True, help="Seconds after which nothing more is asked."),
 )  # fmt: skip
 
 

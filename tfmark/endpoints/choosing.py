@@ -61,6 +61,7 @@ class EndpointOptions(TypedDict, total=False):
     timeout: float
     retries: int
     delay: float
+    max_time: float
 
 
 def endpoint_from(
@@ -100,7 +101,8 @@ def suspect_at(
     """The endpoint behind an address; see `endpoint_from`."""
     redactor = connection.redactor(os.fspath(address))
     with redactor.errors():
-        return Suspect(service_from(address, dialect, connection), task, dialect, redactor)
+        service = service_from(address, dialect, connection)
+        return Suspect(service, task, dialect, redactor, connection.max_time)
 
 
 def split_options(options: dict[str, Any]) -> tuple[Dialect, Connection]:

@@ -38,6 +38,7 @@ class Connection:
         timeout: seconds for each try of a request, all of it. Defaults to 30.
         retries: how often to try again where that can help. Defaults to 3.
         delay: least number of seconds between two requests. Defaults to 0.
+        max_time: seconds after which a suspect is asked nothing more. Defaults to 3600.
 
     Raises:
         InvalidArgumentError: if a value cannot work.
@@ -51,10 +52,12 @@ class Connection:
     timeout: float = 30.0
     retries: int = 3
     delay: float = 0.0
+    max_time: float = 3600.0
 
     def __post_init__(self) -> None:
         _check_seconds("timeout", self.timeout, 1e-3)
         _check_seconds("delay", self.delay, 0.0)
+        _check_seconds("max_time", self.max_time, 1e-3)
         for name, value in self.headers.items():
             names = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
             if not (names and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):

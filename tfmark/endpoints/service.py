@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,7 +16,7 @@ from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import ImageInput, image_input
 from tfmark.endpoints.redaction import Redactor
 from tfmark.endpoints.signature import Signature, choose_signature
-from tfmark.errors import AnswerError, EndpointError, RefusedError
+from tfmark.errors import AnswerError, EndpointError, RefusedError, UnreachableError
 from tfmark.pixels import Pixels
 
 MAX_REQUEST = 900_000  # bytes; gateways refuse bodies of more than 1 MB unless told otherwise
@@ -78,10 +80,17 @@ class Suspect:
         task: images and classes of the key.
         dialect: how the service wants to be asked.
         redactor: takes secrets out of what the service says.
+        max_time: seconds after the first question in which others may follow: answers that come
+            just in time, and pauses that a service asks for, add up.
     """
 
     def __init__(
-        self, service: Service, task: Task, dialect: Dialect, redactor: Redactor | None = None
+        self,
+        service: Service,
+        task: Task,
+        dialect: Dialect,
+        redactor: Redactor | None = None,
+        max_time: float = math.inf,
     ):
         self._service = service
         self._task = task
@@ -90,9 +99,13 @@ class Suspect:
         self._input: ImageInput | None = None
         self._batch_size = dialect.batch_size
         self._redactor = redactor or Redactor()
+        self._max_time = max_time
+        self._started: float | None = None
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
+        if self._started is None:
+            self._started = time.monotonic()
         with self._redactor.errors():
             if self._input is None:
                 self._input = self._prepare()
@@ -113,6 +126,10 @@ class Suspect:
         fitting = max(1, MAX_REQUEST // sent.size(self._task.image_shape))
         start = 0
         while start < len(images):
+            if time.monotonic() > (self._started or 0) + self._max_time:
+                raise UnreachableError(
+                    f"The suspect did not answer everything within {self._max_time:g} s in all."
+                )
             size = sent.batch_size or self._batch_size or fitting
             batch = images[start : start + size]
             try:
