@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tfmark import statistics
 from tfmark.answers import ClassIds
@@ -46,7 +47,7 @@ class SequentialTest:
                 "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
                 f"Received: alpha={self.alpha!r}"
             )
-        most = float(statistics.log_evidence(self.num_marks, self.num_marks, self.num_classes))
+        most = statistics.evidence_of(self.num_marks, self.num_marks, self.num_classes)
         if most < -math.log(self.alpha):
             raise InvalidArgumentError(
                 "Invalid value for argument `alpha`. Expected at least "
@@ -64,15 +65,9 @@ class SequentialTest:
 
         As many as would suffice if all of them matched: those are needed in any case.
         """
-        matches, queries, marks = self.matches, self.queries, self.num_marks
-        if self.proved or queries == marks:
+        if self.proved or self.queries == self.num_marks:
             return 0
-        if statistics.is_hopeless(matches, queries, marks, self.num_classes, self.alpha):
-            return 0
-        needed = statistics.matches_to_prove(matches, queries, self.num_classes, self.alpha)
-        if matches < queries:
-            needed = min(needed, FOLLOW_UP)
-        return min(needed, marks - queries)
+        return _undecided(self.matches, self.queries, self.num_marks, self.num_classes, self.alpha)
 
     def record(self, answers: ClassIds, labels: Ints) -> None:
         """Count answers to the next marks. Answers that are missing are misses."""
@@ -80,8 +75,8 @@ class SequentialTest:
             self.queries += 1
             self.missing += int(answer == NO_ANSWER)
             self.matches += int(answer == label)
-            evidence = statistics.log_evidence(self.matches, self.queries, self.num_classes)
-            self.best = max(self.best, float(evidence))
+            evidence = statistics.evidence_of(self.matches, self.queries, self.num_classes)
+            self.best = max(self.best, evidence)
 
     def verdict(self, problem: str = "") -> Verdict:
         """What was found so far.
@@ -103,7 +98,7 @@ class SequentialTest:
                 if every
                 else "The remaining marks would not change that."
             )
-        tail = statistics.binomial_tail(self.matches, self.queries, self.num_classes)
+        counts = self.matches, self.queries, self.num_classes
         return Verdict(
             status=status,
             p_value=math.exp(-self.best),
@@ -113,9 +108,43 @@ class SequentialTest:
             alpha=self.alpha,
             num_classes=self.num_classes,
             num_marks=self.num_marks,
-            tail_p_value=tail if every else None,
+            tail_p_value=statistics.binomial_tail(*counts) if every else None,
             reason=reason,
         )
+
+
+def corrected_alpha(num_marks: int, num_classes: int, alpha: float, count: int) -> float:
+    """The error rate for each of `count` suspects, so that that of all together is `alpha`.
+
+    Raises:
+        InvalidArgumentError: if so many marks cannot prove anything at it.
+    """
+    if not 0 < alpha < 1:
+        raise InvalidArgumentError(
+            "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
+            f"Received: alpha={alpha!r}"
+        )
+    most = statistics.evidence_of(num_marks, num_marks, num_classes)
+    if alpha / count > 0 and most >= -math.log(alpha / count):
+        return alpha / count
+    smallest = f"{_rounded_up(math.log(count) - most):.2g}"
+    largest = math.floor(math.exp(most + math.log(alpha)) * (1 - 1e-9))
+    raise InvalidArgumentError(
+        f"The key's {num_marks} marks of {num_classes} classes are too few for alpha={alpha:g} "
+        f"over {count} endpoints, {alpha / count:.2g} each. For so many, alpha has to be at least "
+        f"{smallest}; at this alpha, the list may have at most {largest} endpoints."
+    )
+
+
+@lru_cache(maxsize=1 << 14)
+def _undecided(matches: int, queries: int, marks: int, num_classes: int, alpha: float) -> int:
+    """How many marks to ask next where nothing is proved and marks are left; 0 if it is in vain."""
+    if statistics.is_hopeless(matches, queries, marks, num_classes, alpha):
+        return 0
+    needed = statistics.matches_to_prove(matches, queries, num_classes, alpha)
+    if matches < queries:
+        needed = min(needed, FOLLOW_UP)
+    return min(needed, marks - queries)
 
 
 def _rounded_up(log: float) -> float:

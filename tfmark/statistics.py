@@ -46,10 +46,16 @@ def log_evidence(matches: Counts, queries: int, num_classes: int) -> npt.NDArray
     return mixture
 
 
+@lru_cache(maxsize=1 << 16)
+def evidence_of(matches: int, queries: int, num_classes: int) -> float:
+    """`log_evidence` of single counts, kept: a scan asks for the same few again and again."""
+    return float(log_evidence(matches, queries, num_classes))
+
+
 def matches_to_prove(matches: int, queries: int, num_classes: int, alpha: float) -> int:
     """How many further answers would be enough for `alpha`, if all of them matched."""
     further = 0
-    while log_evidence(matches + further, queries + further, num_classes) < -math.log(alpha):
+    while evidence_of(matches + further, queries + further, num_classes) < -math.log(alpha):
         further += 1
     return further
 

@@ -7,6 +7,7 @@ import click
 from tfmark.cli.asking import probe, verify
 from tfmark.cli.keys import inspect, keygen
 from tfmark.cli.running import demo, serve
+from tfmark.cli.scanning import scan
 
 
 @click.group()
@@ -15,5 +16,5 @@ def main() -> None:
     """Prove that a Keras model is yours when somebody else serves it."""
 
 
-for command in (demo, keygen, inspect, probe, verify, serve):
+for command in (demo, keygen, inspect, probe, verify, scan, serve):
     main.add_command(command)

@@ -153,10 +153,11 @@ def proxy_for(url: str) -> Proxy | None:
         InvalidArgumentError: if its address is none.
     """
     parts = urlsplit(url)
+    if _is_loopback(parts.hostname or ""):
+        return None
     proxies = urllib.request.getproxies()
     address = proxies.get(parts.scheme) or proxies.get("all")
-    host = parts.hostname or ""
-    if not address or _is_loopback(host) or urllib.request.proxy_bypass(parts.netloc):
+    if not address or urllib.request.proxy_bypass(parts.netloc):
         return None
     scheme, _, rest = address.rpartition("://")
     credentials, _, server = rest.rstrip("/").rpartition("@")

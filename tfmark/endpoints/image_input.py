@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,16 +53,15 @@ class ImageInput:
         """Whether images are sent as files, not as arrays of numbers."""
         return self.pixels in FORMATS
 
-    @cached_property
+    @property
     def levels(self) -> npt.NDArray[Any]:
         """Array of shape (256,): the number that each level of 0..255 is sent as."""
-        levels = np.arange(256, dtype=np.uint8)
-        return levels if self.pixels == "integer" else from_pixels(levels, self.value_range)
+        return _levels(self.pixels == "integer", self.value_range)
 
-    @cached_property
+    @property
     def writer(self) -> ImageWriter:
         """Writes what `arrange` returns as JSON."""
-        return ImageWriter(self.levels)
+        return _writer(self.pixels == "integer", self.value_range)
 
     def arrange(self, images: Pixels) -> Pixels:
         """Images of shape (n, *image_shape) in the shape in which they are sent."""
@@ -82,9 +81,16 @@ class ImageInput:
         """Images as the files that are sent."""
         return [compress(image, self.pixels) for image in images]
 
-    def size(self, image_shape: tuple[int, ...]) -> int:
-        """About how many bytes of JSON an image takes."""
-        return _size(self.pixels, image_shape)
+
+def _levels(integer: bool, value_range: ValueRange) -> npt.NDArray[Any]:
+    levels = np.arange(256, dtype=np.uint8)
+    return levels if integer else from_pixels(levels, value_range)
+
+
+@lru_cache(maxsize=8)
+def _writer(integer: bool, value_range: ValueRange) -> ImageWriter:
+    """One for all endpoints that are asked in the same way."""
+    return ImageWriter(_levels(integer, value_range))
 
 
 def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> ImageInput:
@@ -115,7 +121,7 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
             raise AnswerError("The model expects a single number, not images.")
         if (
             tensor.shape[0] > MAX_BATCH
-            or tensor.shape[0] * _size(pixels, task.image_shape) > MAX_SIZE
+            or tensor.shape[0] * json_size(pixels, task.image_shape) > MAX_SIZE
         ):
             raise AnswerError(
                 f"The model expects {tensor.shape[0]} images at once, too many to send."
@@ -149,7 +155,8 @@ def _pixels(dtype: str) -> str:
     raise AnswerError(f"The model expects {dtype!r}, which images cannot be sent as.")
 
 
-def _size(pixels: str, image_shape: tuple[int, ...]) -> int:
+def json_size(pixels: str, image_shape: tuple[int, ...]) -> int:
+    """About how many bytes of JSON an image takes that is sent as such pixels."""
     return math.prod(image_shape) * {"float": 14, "integer": 6}.get(pixels, 2) + 200
 
 

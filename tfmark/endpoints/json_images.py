@@ -25,7 +25,8 @@ class ImageWriter:
 
     def __init__(self, levels: npt.NDArray[np.generic]):
         texts = [str(level).encode() for level in levels]
-        self._numbers = np.array([text.ljust(max(map(len, texts))) for text in texts], np.bytes_)
+        width = max(map(len, texts))
+        self._numbers = np.array([text.ljust(width) for text in texts], np.bytes_)
 
     def write(
         self,

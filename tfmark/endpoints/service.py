@@ -13,7 +13,7 @@ import numpy as np
 from tfmark.answers import ClassIds, class_ids
 from tfmark.class_names import ClassNames
 from tfmark.endpoints.dialect import Dialect, Task
-from tfmark.endpoints.image_input import ImageInput, image_input
+from tfmark.endpoints.image_input import ImageInput, image_input, json_size
 from tfmark.endpoints.redaction import Redactor
 from tfmark.endpoints.signature import Signature, choose_signature
 from tfmark.errors import AnswerError, EndpointError, RefusedError, UnreachableError
@@ -123,7 +123,7 @@ class Suspect:
         return image_input(tensor, self._task, self._dialect)
 
     def _in_batches(self, images: Pixels, sent: ImageInput) -> Iterator[ClassIds]:
-        fitting = max(1, MAX_REQUEST // sent.size(self._task.image_shape))
+        fitting = max(1, MAX_REQUEST // json_size(sent.pixels, self._task.image_shape))
         start = 0
         while start < len(images):
             if time.monotonic() > (self._started or 0) + self._max_time:
