@@ -139,8 +139,8 @@ def test_all_kinds_of_suspects_at_once(tmp_path):
     assert models.most <= 5
     assert not models.repeated()
     for verdict in map(json.loads, told.stdout.splitlines()):
-        assert verdict["alpha"] == 1e-9 / 13
-        assert verdict["scan"] == {"alpha": 1e-9, "endpoints": 13}
+        assert verdict["alpha"] == 1e-9 / 14
+        assert verdict["scan"] == {"alpha": 1e-9, "endpoints": 14}
     journal = tmp_path / "list.scan.jsonl"
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
     written = journal.read_text()
