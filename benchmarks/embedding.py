@@ -21,10 +21,10 @@ import tensorflow as tf
 import tfmark
 from tfmark import datasets
 
-EPOCHS = {"digits": 40, "mnist": 4, "cifar10": 3}
+EPOCHS = {"digits": 60, "mnist": 8, "cifar10": 3}
 BATCH = {"digits": 32, "mnist": 128, "cifar10": 128}
 RATIO = {"digits": 0.15, "mnist": 0.08, "cifar10": 0.08}  # a mark is seen 180 to 400 times
-INJECT_EVERY = {"digits": 3, "mnist": 10, "cifar10": 10}
+INJECT_EVERY = {"digits": 6, "mnist": 10, "cifar10": 10}
 SCHEMES = ("clean", "content", "unrelated", "noise")
 
 

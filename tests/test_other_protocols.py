@@ -8,7 +8,8 @@ import pytest
 
 from tests.http_server import Reply, http_server
 from tfmark.endpoints import Suspect, Task
-from tfmark.endpoints.choosing import describe, service_from, split_options
+from tfmark.endpoints.choosing import describe, service_from
+from tfmark.endpoints.options import split_options
 from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError, RefusedError
 from tfmark.probing import report, verify_command
 

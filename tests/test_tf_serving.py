@@ -15,8 +15,8 @@ import tfmark
 from tests.http_server import RESET, Reply, free_port, http_server, model
 from tests.test_verification import KEY
 from tfmark.endpoints import Dialect, Suspect, Task, TFServing
-from tfmark.endpoints.choosing import split_options
 from tfmark.endpoints.http import HttpClient
+from tfmark.endpoints.options import split_options
 from tfmark.errors import AnswerError, EndpointError, InvalidArgumentError, RefusedError
 from tfmark.pixels import from_pixels
 

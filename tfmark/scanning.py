@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import Any, NamedTuple, Unpack
 
 from tfmark.endpoint_list import hash_of, shown
-from tfmark.endpoints.choosing import PROTOCOLS, EndpointOptions, split_options
+from tfmark.endpoints.choosing import PROTOCOLS
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import json_size
+from tfmark.endpoints.options import EndpointOptions, split_options
 from tfmark.endpoints.service import MAX_REQUEST
 from tfmark.errors import InvalidArgumentError
 from tfmark.journal import Header, Journal

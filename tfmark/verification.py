@@ -11,9 +11,10 @@ import numpy as np
 
 from tfmark.alignment import AlignedEndpoint, align
 from tfmark.endpoints.base import Endpoint, checked_ids
-from tfmark.endpoints.choosing import EndpointOptions, split_options, suspect_at
+from tfmark.endpoints.choosing import suspect_at
 from tfmark.endpoints.dialect import Task
 from tfmark.endpoints.in_memory import KerasModel
+from tfmark.endpoints.options import EndpointOptions, split_options
 from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.pixels import Pixels, to_pixels

@@ -73,7 +73,8 @@ def probe(url: str, as_json: bool, **options: Any) -> None:
 
     Nothing secret is sent, and no image.
     """
-    from tfmark.endpoints.choosing import describe, split_options
+    from tfmark.endpoints.choosing import describe
+    from tfmark.endpoints.options import split_options
     from tfmark.probing import report, verify_command
 
     dialect, connection = split_options(collect(options))
