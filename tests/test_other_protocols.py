@@ -210,7 +210,7 @@ def test_probing_real_servers(server, path, protocol, tensor, command):
     with http_server(Replay(server)) as running:
         service, found = describe(running.url + path, *split_options({"timeout": 5, "retries": 0}))
     assert found.protocol == protocol
-    lines = "\n".join(report(service.address, found))
+    lines = "\n".join(fact for _, fact in report(service.address, found))
     assert (tensor or "tells nothing of its inputs") in lines
     expected = f"tfmark verify KEY {service.address} {command}".strip()
     assert verify_command(service.address, found, []) == expected

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfmark.errors import InvalidArgumentError
 from tfmark.key import WatermarkKey
 
+SAMPLE = 4096  # values of a batch that its scale is told from
 PROBES = 64  # pixels by which an image of the batch is recognised as one kept for verification
 
 
@@ -187,10 +188,11 @@ class _Marker:
         if self._foreign:
             self._pool = tf.constant(key.base_images[:, kept:])
         else:
-            verification = key.base_images[0, :kept].reshape(kept, -1).astype(np.int64)
+            # Whole numbers below 2**34: exact in float64, which is faster to multiply.
+            verification = key.base_images[0, :kept].reshape(kept, -1).astype(np.float64)
             draw = np.random.default_rng(0)
             self._probes = tf.constant(draw.choice(verification.shape[1], PROBES))
-            self._weights = tf.constant(draw.integers(1, 1 << 20, PROBES))
+            self._weights = tf.constant(draw.integers(1, 1 << 20, PROBES).astype(np.float64))
             self._verification = tf.constant(
                 verification[:, self._probes.numpy()] @ self._weights.numpy()
             )
@@ -226,8 +228,10 @@ class _Marker:
         if images.dtype == tf.uint8:
             return
         span = self._high - self._low
-        lowest = tf.cast(tf.reduce_min(images), tf.float32)
-        highest = tf.cast(tf.reduce_max(images), tf.float32)
+        values = tf.reshape(images, [-1])
+        some = values[:: tf.maximum(1, tf.size(values) // SAMPLE)]
+        lowest = tf.cast(tf.reduce_min(some), tf.float32)
+        highest = tf.cast(tf.reduce_max(some), tf.float32)
         # Augmentation may overshoot, and a batch may be dark; a wrong scale goes further than that.
         beyond = (lowest < self._low - span / 2) | (highest > self._high + span / 2)
         tiny = (highest > lowest) & (highest - lowest < span / 100)
@@ -243,7 +247,7 @@ class _Marker:
         if not self._foreign:
             flat = tf.reshape(images, [batch, -1])
             probes = self._to_pixels(tf.gather(flat, self._probes, axis=1), shaped=False)
-            prints = tf.linalg.matvec(tf.cast(tf.round(probes), tf.int64), self._weights)
+            prints = tf.linalg.matvec(tf.cast(tf.round(probes), tf.float64), self._weights)
             kept = tf.reduce_any(prints[:, tf.newaxis] == self._verification, axis=1)
             ranks = ranks - tf.cast(kept, tf.float32)
         order = tf.argsort(ranks, direction="DESCENDING")

@@ -11,18 +11,18 @@ MOST = 20  # signatures that are shown, and inputs and outputs of each
 _SCORES = ("float16", "bfloat16", "float32", "float64")
 
 
-def report(address: str, description: Description) -> list[str]:
-    """Lines on what was found."""
-    lines = [f"address:    {address}", f"protocol:   {description.protocol}"]
+def report(address: str, description: Description) -> list[tuple[str, str]]:
+    """What was found: names of facts, and the facts."""
+    facts = [("address:", address), ("protocol:", description.protocol)]
     if description.versions:
-        lines.append(f"versions:   {', '.join(description.versions[:MOST])}")
+        facts.append(("versions:", ", ".join(description.versions[:MOST])))
     for signature in description.signatures[:MOST]:
-        lines.append(f"signature:  {signature.name}")
-        lines += [f"  input:    {tensor}" for tensor in signature.inputs[:MOST]]
-        lines += [f"  output:   {tensor}" for tensor in signature.outputs[:MOST]]
+        facts.append(("signature:", signature.name))
+        facts += [("  input:", str(tensor)) for tensor in signature.inputs[:MOST]]
+        facts += [("  output:", str(tensor)) for tensor in signature.outputs[:MOST]]
     if not description.signatures:
-        lines.append("signature:  the service tells nothing of its inputs and outputs")
-    return lines
+        facts.append(("signature:", "the service tells nothing of its inputs and outputs"))
+    return facts
 
 
 def verify_command(

@@ -86,8 +86,8 @@ def probe(url: str, as_json: bool, **options: Any) -> None:
         facts = dataclasses.asdict(description) | {"address": service.address, "verify": command}
         click.echo(json.dumps(facts))
         return
-    for line in (*report(service.address, description), f"verify it:  {command}"):
-        click.echo(redactor.clean(line))
+    for name, fact in (*report(service.address, description), ("verify it:", command)):
+        click.echo(f"{name:12}{redactor.clean(fact)}")
 
 
 def _repeated() -> list[tuple[str, str | None]]:
