@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfmark.answers import NO_ANSWER, class_ids
+from tfmark.answers import NO_ANSWER, AnswerReader, class_ids
+from tfmark.class_names import ClassNames
 from tfmark.errors import AnswerError
 
 NAN, INF = float("nan"), float("inf")
@@ -71,6 +72,80 @@ def test_two_classes(outputs, expected):
     assert class_ids(outputs, 3, 2, None).tolist() == expected
 
 
+LETTERS = ["a", "b", "c", "d"]
+ORDERS = [[2, 0, 1, 3], [0, 3, 2, 1], [3, 1, 2, 0]]  # the likeliest first
+FALLING = [[0.7, 0.2, 0.1, 0.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("outputs", "names"),
+    [
+        (ORDERS, None),
+        ([[i + 1 for i in row] for row in ORDERS], ["1", "2", "3", "4"]),
+        ([row[:2] for row in ORDERS], None),
+        ([[[i, s] for i, s in zip(row[:2], FALLING[0], strict=False)] for row in ORDERS], None),
+        ([[[i, s] for i, s in zip(row, FALLING[0], strict=True)] for row in ORDERS], None),
+        ([[LETTERS[i] for i in row] for row in ORDERS], LETTERS),
+        ([[[LETTERS[i], 0.5 - i / 9] for i in row[:1]] for row in ORDERS], LETTERS),
+        ([{"label": LETTERS[row[0]], "score": 0.9} for row in ORDERS], LETTERS),
+        ([[{"class": i, "confidence": s} for i, s in zip(row, [0.1, 0.8], strict=False)]
+          for row in [[1, 2], [3, 0], [0, 3]]], None),
+        ({"classes": [[LETTERS[i] for i in row] for row in ORDERS], "scores": FALLING}, LETTERS),
+        ({"classes": [LETTERS] * 3, "scores": SCORES}, LETTERS),
+        ({"classes": [LETTERS] * 3, "scores": SCORES}, None),
+        ({"classes": [LETTERS[::-1]] * 3, "scores": EYE[:, ::-1].tolist()}, LETTERS),
+        ({"classes": [row[:2] for row in ORDERS], "scores": [[0.6, 0.1]] * 3}, None),
+        ({str(i): [int(x) for x in EYE[:, i]] for i in range(4)}, None),
+        ({name: EYE[:, i].tolist() for i, name in enumerate(LETTERS)}, LETTERS),
+        ({"logits": SCORES, "probabilities": (EYE / 2).tolist()}, None),
+        (np.array(LETTERS, object)[IDS], LETTERS),
+        (np.array(LETTERS)[IDS][:, np.newaxis].astype("S1"), LETTERS),
+        ([" A", "b ", "B"], ["x", "b", "a", "y"]),
+        (["2", "0", "3"], None),
+        ([3, 1, 4], ["1", "2", "3", "4"]),
+        ([SCORES[0], SCORES[1], SCORES[2]], LETTERS),
+    ],
+)  # fmt: skip
+def test_rankings_and_names(outputs, names):
+    expected = [2, 1, 1] if isinstance(outputs, list) and outputs[0] == " A" else IDS
+    assert class_ids(outputs, 3, 4, None, ClassNames(names)).tolist() == expected
+
+
+def test_one_column_for_each_class_in_their_own_numbering():
+    columns = {name: EYE[:, i].tolist() for i, name in enumerate(LETTERS)}
+    learned = ClassNames(None, learn=True)
+    assert class_ids(columns, 3, None, None, learned).tolist() == [0, 1, 2]
+
+
+def test_rankings_of_unknown_names_are_not_taken_for_scores():
+    ranked = {"classes": [[LETTERS[i] for i in row] for row in ORDERS], "scores": FALLING}
+    with pytest.raises(AnswerError, match="--labels"):
+        class_ids(ranked, 3, 4)
+    assert class_ids(ranked, 3, None, None, ClassNames(None, learn=True)).tolist() == [0, 1, 2]
+
+
+def test_a_missing_answer_does_not_cost_the_others():
+    assert class_ids([SCORES[0], None, SCORES[2]], 3, 4).tolist() == [2, -1, 3]
+    assert class_ids([["a"], None, ["b", "a"]], 3, 4, None, ClassNames("abcd")).tolist() == [
+        0, -1, 1,
+    ]  # fmt: skip
+
+
+def test_what_single_scores_of_two_classes_are_is_not_forgotten():
+    reader = AnswerReader(2)
+    assert reader.read([0.4], 1).tolist() == [0]  # as a probability
+    assert reader.read([-0.4], 1).tolist() == [0]  # a logit then
+    assert reader.read([0.4], 1).tolist() == [1]
+    assert AnswerReader(2).read([1, 2], 2).tolist() == [1, -1]  # whole numbers are ids
+    assert AnswerReader(None).read([0.4, 0.8], 2).tolist() == [0, 1]
+
+
+def test_ids_beyond_the_classes_are_noticed():
+    reader = AnswerReader(4)
+    assert reader.read([4, 2], 2).tolist() == [-1, 2]
+    assert reader.beyond
+
+
 @pytest.mark.parametrize(
     ("outputs", "output"),
     [
@@ -92,7 +167,11 @@ def test_a_model_with_several_outputs(outputs, output):
 @pytest.mark.parametrize(
     ("outputs", "output", "expected"),
     [
-        ({"a": SCORES, "b": SCORES}, None, r"Cannot tell which.*\['a', 'b'\].*`output`"),
+        (
+            {"a": SCORES, "b": [[1.0, 0, 0, 0]] * 3},
+            None,
+            r"Cannot tell which.*\['a', 'b'\].*`output`",
+        ),
         ({"a": IDS, "b": IDS}, None, "Cannot tell which"),
         ({"a": [[1.0, 2.0]] * 3}, None, "Expected 4 scores or one class id"),
         ({"a": {"b": SCORES}}, None, "Expected 3 answers, one for each image. Received dict"),
@@ -101,7 +180,6 @@ def test_a_model_with_several_outputs(outputs, output):
         ({"a": SCORES}, "b", r"no output 'b'. Expected one of \['a'\]"),
         ({"a": [[1.0, 2.0]] * 3}, "a", "Expected 4 scores or one class id"),
         ({"a": [[1, 1]] * 3}, "a", "Expected 4 scores or one class id"),
-        (SCORES, "a", "a single output without a name"),
         ([[0.1] * 5] * 3, None, "Expected 4 scores or one class id.*Received: 5"),
         (SCORES[:2], None, "Expected 3 answers, one for each image. Received 2"),
         (SCORES * 2, None, "Expected 3 answers, one for each image. Received 6"),

@@ -18,6 +18,7 @@ from PIL import Image
 import tfmark
 from tests.http_server import Reply, free_port, http_server, model, watermarked
 from tests.test_serving import STAND_IN, alive, install
+from tests.test_tf_serving import metadata
 from tfmark.cli import main
 
 TFMARK = Path(sys.executable).with_name("tfmark")
@@ -118,6 +119,29 @@ def test_verify_says_it_in_words_in_json_and_by_its_exit_code(key_file, suspect,
     assert {request.headers["Authorization"] for request in server.requests} == {f"Bearer {TOKEN}"}
     assert {request.headers["X-Team"] for request in server.requests} == {"7"}
     assert TOKEN not in told.output + facts.output
+
+
+def test_no_other_end_has_the_exit_code_of_a_verdict(key_file, monkeypatch):
+    url = "http://127.0.0.1:9/v1/models/m"
+    for error, code in ((KeyboardInterrupt, 130), (EOFError, 70), (RuntimeError, 70)):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        monkeypatch.setattr("tfmark.verification.verify", fail)
+        assert run("verify", key_file, url).exit_code == code
+    monkeypatch.delenv("TFMARK_PASSWORD", raising=False)
+    told = run("verify", key_file, url, "--user", "me")
+    assert told.exit_code == 2
+    assert "TFMARK_PASSWORD" in told.stderr
+
+
+def test_probe_as_json_shows_no_credentials():
+    described = metadata(name=TOKEN)
+    with http_server(model(innocent, described)) as server:
+        told = run("probe", server.url + "/v1/models/m", "--header", f"X-Key: {TOKEN}",
+                   "--protocol", "tf-serving", "--json")  # fmt: skip
+    assert TOKEN not in told.output
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import keras
 import numpy as np
@@ -162,6 +163,10 @@ def test_probe_gives_a_command_that_works(url, tmp_path):
     assert "s3cr3t" not in told.output
     command = told.stdout.splitlines()[-1].partition("tfmark ")[2]
     assert command == f"verify KEY {url} --header 'Authorization: ...'"
+    told = CliRunner().invoke(main, ["probe", url, "--header", "X-Team: models"])
+    assert shlex.split(told.stdout.splitlines()[-1])[-4:] == [
+        "KEY", url, "--header", "X-Team: ...",
+    ]  # fmt: skip
     facts = json.loads(CliRunner().invoke(main, ["probe", url, "--signature", "several",
                                                  "--json"]).stdout)  # fmt: skip
     KEY.save(tmp_path / "key")

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from tensorflow.core.framework import tensor_pb2
 
 import tfmark
 from tests.http_server import Reply, free_port, http_server
 from tfmark.endpoints import Connection, Dialect, Suspect, Task
 from tfmark.endpoints.grpc_serving import TFServingGrpc
+from tfmark.endpoints.tensor_protos import read_tensor
 from tfmark.errors import (
     AnswerError,
     EndpointError,
@@ -403,6 +405,16 @@ def test_metadata_of_another_kind():
     told.metadata["signature_def"].value = b"\xff\xff"
     with serving(told=told) as server:
         assert isinstance(classify(server.url), AnswerError)
+
+
+@pytest.mark.parametrize("dtype", [1, 7])
+@pytest.mark.parametrize("sides", [(10**7, 0), (10**12, 0), (2**62, 2**62, 0), (0,)])
+def test_shapes_of_nothing_are_refused_at_once(dtype, sides):
+    tensor = tensor_pb2.TensorProto(dtype=dtype)
+    for side in sides:
+        tensor.tensor_shape.dim.add(size=side)
+    with pytest.raises(AnswerError, match="no shape that an array could have"):
+        read_tensor(tensor)
 
 
 @pytest.mark.parametrize("compression", [None, "Gzip", "Deflate"])

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.http_server import Reply, http_server
+import tfmark
+from tests.http_server import RESET, Reply, http_server
+from tests.test_verification import KEY
 from tfmark.endpoints import Suspect, Task
 from tfmark.endpoints.choosing import describe, service_from
 from tfmark.endpoints.options import split_options
@@ -175,8 +177,12 @@ def test_a_batch_over_the_limit_of_triton_is_halved():
         [{"name": "a", "shape": [1], "data": {"0": 1}}],
         [{"name": "a", "shape": [1], "data": [{}]}],
         [{"name": "a", "shape": [], "data": [1]}],
+        [{"name": "a", "shape": [10**7, 0], "data": []}],
+        [{"name": "a", "shape": [10**12, 0], "data": []}],
+        [{"name": "a", "shape": [0], "data": []}],
+        [{"name": "a", "shape": [True], "data": [1]}],
     ],
-    ids=range(15),
+    ids=range(19),
 )  # fmt: skip
 def test_hostile_tensors_are_one_clear_error(outputs):
     reply = Reply(json.dumps({"outputs": outputs}))
@@ -210,7 +216,7 @@ def test_probing_real_servers(server, path, protocol, tensor, command):
     with http_server(Replay(server)) as running:
         service, found = describe(running.url + path, *split_options({"timeout": 5, "retries": 0}))
     assert found.protocol == protocol
-    lines = "\n".join(fact for _, fact in report(service.address, found))
+    lines = "\n".join(fact for _, fact in report(found))
     assert (tensor or "tells nothing of its inputs") in lines
     expected = f"tfmark verify KEY {service.address} {command}".strip()
     assert verify_command(service.address, found, []) == expected
@@ -223,7 +229,7 @@ def test_probing_real_servers(server, path, protocol, tensor, command):
                                                 ("mlserver", "/v2/models/digits")])  # fmt: skip
 def test_the_address_of_a_server_with_several_models_names_them(server, listed):
     with http_server(Replay(server)) as running:
-        with pytest.raises(InvalidArgumentError, match="several models") as caught:
+        with pytest.raises(EndpointError, match="several models") as caught:
             service_from(running.url, *split_options({"timeout": 5}))
         assert running.url + listed in str(caught.value)
 
@@ -244,6 +250,52 @@ def test_an_address_that_does_not_tell_is_asked():
             service_from(server.url, *split_options({}))
         opaque = service_from(server.url + "/api/digits", *split_options({}))
         assert opaque.address == server.url + "/api/digits"
+
+
+@pytest.mark.parametrize("options", [{}, {"signature": "s"}, {"version": 1}])
+def test_a_gateway_that_lets_predictions_through_alone(options):
+    def answer(request):
+        if request.method == "POST" and request.path.endswith(":predict"):
+            return Reply(json.dumps({"predictions": [7]}))
+        return [RESET] if "repository" in request.path else Reply("<html>No</html>", 403)
+
+    _, answered = ask(answer, "/gateway/digits", images(1), **options)
+    assert answered == [7]
+
+
+@pytest.mark.parametrize("names", [["\ud800"], [5], "digits", [""], ["a\nb"], [None, {}]])
+def test_odd_lists_of_models_are_no_models(names):
+    with (
+        http_server(lambda _: Reply(json.dumps({"models": names}))) as server,
+        pytest.raises(EndpointError, match="does not say which models"),
+    ):
+        service_from(server.url, *split_options({"retries": 0}))
+
+
+@pytest.mark.parametrize("listed", [["s3cr3t+t0ken/x", "b"], ["s3cr3t+t0ken/x"]])
+def test_credentials_are_taken_out_of_names_of_models(listed):
+    secret = {"X-Api-Key": "s3cr3t+t0ken/x"}
+    with http_server(lambda _: Reply(json.dumps({"models": listed}))) as server:
+        verdict = tfmark.verify(server.url, KEY, headers=secret, retries=0)
+    assert verdict.status == "inconclusive"
+    assert "s3cr3t" not in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://[::1/v1/models/m", "http://[zz]/v1/models/m", "http://a\u2100b/v1/models/m", "x" * 300,
+     "a\0b", "http://h:port/v1/models/m"],
+)  # fmt: skip
+def test_addresses_that_are_none_are_refused(address):
+    with pytest.raises(InvalidArgumentError, match="Expected"):
+        tfmark.verify(address, KEY)
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/v1/models/m"])
+def test_version_0_is_a_version(path):
+    options = {"version": 0, "protocol": "mlflow" if "inv" in path else "kserve-v1"}
+    with pytest.raises(InvalidArgumentError, match="nothing for 'version'"):
+        service_from("http://127.0.0.1:9" + path, *split_options(options))
 
 
 def test_an_unknown_protocol_is_refused():

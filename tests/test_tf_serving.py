@@ -255,7 +255,7 @@ def test_reads_scores_and_class_ids(predictions, expected):
             [], scores(5), scores(7), scores(6, 11), ["cat"] * 6, ["0.5"] * 6, [True] * 6, None,
             [[1, 2], [1]] * 3, [[[]]] * 6, [10**400] * 6, 5 * [{"a": 1}] + [3],
             5 * [3] + [{"a": 1}], 5 * [{"a": 1}] + [{"b": 1}], [{}] * 6,
-            [{"a": row, "b": row} for row in scores()],
+            [{"a": row, "b": row[::-1]} for row in scores()],
         )),
     ],
     ids=range(27),
@@ -424,6 +424,43 @@ def test_images_as_files(kind, channels):
     assert np.abs(received - images.astype(int)).max() <= (0 if kind == "png" else 12)
 
 
+@pytest.mark.parametrize(
+    ("rows", "options"),
+    [
+        ([{"b64": base64.b64encode(str(i).encode()).decode()} for i in IDS], {}),
+        ([{"label_bytes": {"b64": base64.b64encode(str(i).encode()).decode()}, "x": 0.5}
+          for i in IDS], {"output": "label_bytes"}),
+    ],
+)  # fmt: skip
+def test_bytes_in_answers(rows, options):
+    assert ask(model(lambda _: rows), **options)[1].tolist() == IDS
+
+
+def test_the_name_of_a_single_output_may_be_given():
+    described = metadata()
+    signature = described["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    signature["outputs"] = {"scores": next(iter(signature["inputs"].values()))}
+    assert ask(model(first_pixel, described), output="scores")[1].tolist() == IDS
+    assert ask(model(first_pixel), output="scores")[1].tolist() == IDS
+    _, error = ask(model(first_pixel, described), output="other")
+    with pytest.raises(AnswerError, match=r"no output 'other'. Expected one of \['scores'\]"):
+        raise error
+
+
+def test_a_scale_for_pixels_that_have_none_is_refused():
+    dialect = Dialect(value_range=(0, 1))
+    with http_server(model(first_pixel, metadata(dtype="DT_UINT8"))) as server:
+        service = TFServing(server.url + "/v1/models/m", dialect, HttpClient())
+        with pytest.raises(InvalidArgumentError, match="sent as integer"):
+            Suspect(service, Task(SHAPE, (0, 1), 10), dialect).classify(IMAGES)
+
+
+def test_another_numbering_is_remarked():
+    with http_server(model(lambda rows: [100 + i for i in range(len(rows))])) as server:
+        verdict = tfmark.verify(server.url + "/v1/models/m", KEY)
+        assert "--align" in verdict.reason
+
+
 def test_what_the_caller_says_goes_before_what_the_server_says():
     server, _ = ask(
         model(lambda rows: [0] * len(rows), metadata()), pixels="integer", value_range=(0, 1)
@@ -486,18 +523,27 @@ def test_answers_that_come_just_in_time_do_not_add_up_for_ever():
         ({"version": 2**63}, "2\\*\\*63"),
         ({"version": 1, "version_label": "stable"}, "Received both"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"class_names": ["cat", "Cat "]}, "names that differ"),
+        ({"class_names": ["cat", "Cat ", *"abcdefgh"]}, "names that differ"),
+        ({"class_names": ["cat"]}, "each of the key's 10 classes. Received: 1"),
+        ({"class_names": [1] * 10}, "list of texts"),
+        ({"retries": -1}, "retries=-1"),
+        ({"headers": None}, "mapping"),
+        ({"auth": 5}, "name and a password"),
         ({"delay": -1}, "delay=-1"),
         ({"key_file": "k.pem"}, "`cert_file` with `key_file`"),
         ({"auth": ("me", "s3cr3t"), "headers": {"authorization": "x"}}, "not both"),
         ({"auth": ("m:e", "s3cr3t")}, "without a colon"),
         ({"ca_file": "/nonexistent.pem"}, "ca_file"),
+        ({"columns": True, "input": "x", "path": ":classify"}, "nothing for 'columns'"),
+        ({"version": 1, "path": "/versions/3"}, "Received both"),
         ({"speed": 3}, r"Received: \['speed'\]"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options, text):
     with pytest.raises(InvalidArgumentError, match=text) as caught:
-        suspect_at("https://127.0.0.1:1/v1/models/m", **options).classify(IMAGES)
+        options = dict(options)
+        url = "https://127.0.0.1:1/v1/models/m" + options.pop("path", "")
+        suspect_at(url, **options).classify(IMAGES)
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -506,7 +552,7 @@ def test_options_that_cannot_work_are_refused(options, text):
     [
         ("topk_row", "class names, such as .*--labels"),
         ("text_output_escapes", "Expected 2 answers"),
-        ("text_output_bad_utf8", "JSON"),
+        ("text_output_bad_utf8", "Expected 2 answers"),
         ("shape_empty_output_row", "Expected 2 answers"),
         ("predict_signature_unknown", '400.*"nope" not found'),
         ("path_predict_unknown_model", "404.*Servable not found"),

@@ -41,6 +41,16 @@ class Labels(NamedTuple):
             return [row[0] if row else None for row in self.rows]
         return [_likeliest(*pair) for pair in zip(self.rows, self.scores, strict=True)]
 
+    def same_order(self) -> bool:
+        """Whether all rows have the same labels in the same order, so that it tells nothing.
+
+        A single row does if its scores do not fall.
+        """
+        if self.scores is None:
+            return False
+        falling = all(row == sorted(row, reverse=True) for row in self.scores)
+        return all(row == self.rows[0] for row in self.rows) and not falling
+
 
 Table = Numbers | Labels
 
@@ -57,6 +67,11 @@ def read_table(answers: Any, num_images: int) -> Table:
         AnswerError: if the answers have another form or number.
     """
     if isinstance(answers, np.ndarray):
+        if answers.ndim == 0 or len(answers) != num_images:
+            received = len(answers) if answers.ndim else "one number"
+            raise AnswerError(
+                f"Expected {num_images} answers, one for each image. Received {received}."
+            )
         if answers.dtype.kind in "SUO":
             return read_table(_texts(answers.tolist()), num_images)
         return _numbers(answers, answers.dtype.kind in "iu", num_images)
@@ -70,6 +85,9 @@ def read_table(answers: Any, num_images: int) -> Table:
         (first,) = first
     if isinstance(first, str | dict) or (isinstance(first, list) and first and _is_ranking(first)):
         return _labels(answers)
+    if isinstance(first, list) and None in answers:
+        missing = [None] * len(first)
+        answers = [missing if answer is None else answer for answer in answers]
     return _numbers(answers, _are_whole(answers), num_images)
 
 
@@ -91,7 +109,7 @@ def width(table: Table) -> int:
     return widths.pop() if len(widths) == 1 else -1
 
 
-def _numbers(answers: Any, whole: bool, num_images: int) -> Numbers:
+def _numbers(answers: Any, whole: bool, num_images: int) -> Table:
     try:
         array = np.asarray(answers, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -102,6 +120,15 @@ def _numbers(answers: Any, whole: bool, num_images: int) -> Numbers:
         received = len(array) if array.ndim else "one number"
         raise AnswerError(
             f"Expected {num_images} answers, one for each image. Received {received}."
+        )
+    sides = [side for side in array.shape[1:] if side != 1]
+    if len(sides) == 2 and sides[1] == 2:
+        pairs = array.reshape(num_images, *sides)
+        if (pairs[..., 0] == np.floor(pairs[..., 0])).all():  # ids and their scores
+            return paired(Numbers(pairs[..., 0], True), Numbers(pairs[..., 1], False))
+    if len(sides) > 1:
+        raise AnswerError(
+            f"Expected one row of numbers for each image. Received: one of shape {array.shape[1:]}"
         )
     return Numbers(array.reshape(num_images, -1), whole)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ import numpy.typing as npt
 from tfmark.errors import InvalidArgumentError
 
 NAMES = (("images", "labels"), ("x_test", "y_test"), ("x", "y"), ("x_train", "y_train"))
+
+
+# What NumPy and zipfile raise for a file that is damaged or something else.
+_UNREADABLE = (
+    OSError, ValueError, EOFError, TypeError, AttributeError, NotImplementedError, RuntimeError,
+    KeyError, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def load_clean_images(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
@@ -33,7 +41,7 @@ def load_clean_images(path: str | os.PathLike[str]) -> tuple[npt.NDArray[Any], n
                 if images in loaded.files and labels in loaded.files:
                     return loaded[images], loaded[labels]
             found: Any = loaded.files
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise InvalidArgumentError(f"Cannot read {path}: {type(error).__name__}") from None
     raise InvalidArgumentError(
         f"Expected arrays called {' or '.join(map(' and '.join, NAMES))} in {path}. "

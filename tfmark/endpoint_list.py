@@ -80,9 +80,16 @@ def _address(line: bytes) -> str:
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if scheme in ("grpc", "grpcs"):
         check_url("http" + text[4:])  # HOST:PORT/MODEL has the same form
-    elif scheme or not Path(text).exists():
+    elif scheme or not _exists(text):
         check_url(text)
     return text
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        return False
 
 
 def _canonical(address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 
 from tfmark.endpoints.service import Description
 from tfmark.endpoints.signature import DEFAULT, Signature, TensorInfo
@@ -11,9 +12,9 @@ MOST = 20  # signatures that are shown, and inputs and outputs of each
 _SCORES = ("float16", "bfloat16", "float32", "float64")
 
 
-def report(address: str, description: Description) -> list[tuple[str, str]]:
+def report(description: Description) -> list[tuple[str, str]]:
     """What was found: names of facts, and the facts."""
-    facts = [("address:", address), ("protocol:", description.protocol)]
+    facts = [("protocol:", description.protocol)]
     if description.versions:
         facts.append(("versions:", ", ".join(description.versions[:MOST])))
     for signature in description.signatures[:MOST]:
@@ -26,7 +27,10 @@ def report(address: str, description: Description) -> list[tuple[str, str]]:
 
 
 def verify_command(
-    address: str, description: Description, given: list[tuple[str, str | None]], key: str = "KEY"
+    address: str,
+    description: Description,
+    given: list[tuple[str, str | None]],
+    clean: Callable[[str], str] = str,
 ) -> str:
     """The command that verifies the service.
 
@@ -34,7 +38,7 @@ def verify_command(
         address: address of the model.
         description: what it said of itself.
         given: options of the command line that were given, with `None` for a flag.
-        key: name of the key file.
+        clean: takes secrets out of names that the service chose.
     """
     options = dict(given)
     added: list[tuple[str, str | None]] = []
@@ -44,11 +48,11 @@ def verify_command(
     signature = _askable(description.signatures, options.get("--signature"))
     if signature is not None:
         if signature.name != DEFAULT:
-            added.append(("--signature", signature.name))
+            added.append(("--signature", clean(signature.name)))
         scores = [tensor for tensor in signature.outputs if _has_scores(tensor)]
         if len(signature.outputs) > 1 and len(scores) == 1:
-            added.append(("--output", scores[0].name))
-    words = ["tfmark", "verify", key, address]
+            added.append(("--output", clean(scores[0].name)))
+    words = ["tfmark", "verify", "KEY", address]
     for name, value in (*given, *(pair for pair in added if pair[0] not in options)):
         words += [name] if value is None else [name, value]
     return shlex.join(words)

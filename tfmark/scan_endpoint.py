@@ -18,7 +18,7 @@ from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.pixels import Pixels
 
 
-class Interrupted(Exception):  # noqa: N818  it is no error
+class Interrupted(BaseException):
     """No more questions are to be sent."""
 
 
@@ -74,7 +74,7 @@ class LateEndpoint:
         """See `Endpoint.classify`."""
         try:
             return self._suspect.classify(images)
-        except (EndpointError, ModuleNotFoundError, Interrupted):
+        except (EndpointError, ModuleNotFoundError):
             raise
         except InvalidArgumentError as error:
             raise EndpointError(str(error)) from None

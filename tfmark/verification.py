@@ -15,6 +15,7 @@ from tfmark.endpoints.choosing import suspect_at
 from tfmark.endpoints.dialect import Task
 from tfmark.endpoints.in_memory import KerasModel
 from tfmark.endpoints.options import EndpointOptions, split_options
+from tfmark.endpoints.service import Suspect
 from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.pixels import Pixels, to_pixels
@@ -52,7 +53,8 @@ def verify(
         key: the owner's `WatermarkKey`.
         alpha: the highest tolerable probability of accusing a model that was made without the key.
             Defaults to 1e-9.
-        max_queries: the most questions that may be asked. Defaults to the number of marks.
+        max_queries: the most questions about triggers that may be asked. Defaults to the number of
+            marks.
         clean: clean images and their class ids, for a suspect that numbers its classes in another
             way. They are asked first, to align the classes (see `tfmark.align`). Images are scaled
             as in training, or uint8.
@@ -91,8 +93,14 @@ def sequential_test(key: WatermarkKey, alpha: float, max_queries: int | None) ->
             f"Received: max_queries={max_queries!r}"
         )
     marks = key.spec.num_marks
-    limit = marks if max_queries is None else min(marks, max_queries)
-    return SequentialTest(limit, key.spec.num_classes, alpha)
+    if max_queries is None or max_queries >= marks:
+        return SequentialTest(marks, key.spec.num_classes, alpha)
+    try:
+        return SequentialTest(max_queries, key.spec.num_classes, alpha)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(
+            f"`max_queries={max_queries}` is too few for this `alpha`. {error}"
+        ) from None
 
 
 def ask(
@@ -117,7 +125,9 @@ def ask(
         except EndpointError as error:
             return test.verdict(str(error))
         test.record(answers, triggers.labels[asked])
-    return test.verdict()
+    verdict = test.verdict()
+    remark = suspect.remark if isinstance(suspect, Suspect) and not verdict.owned else ""
+    return replace(verdict, reason=f"{verdict.reason} {remark}".rstrip())
 
 
 def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned: bool) -> Endpoint:
@@ -134,6 +144,8 @@ def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned
         raise InvalidArgumentError(f"{', '.join(map(repr, sorted(strange)))} are for an address.")
     if is_keras:
         return KerasModel(endpoint, key.value_range, num_classes, options.get("output"))
+    if isinstance(endpoint, Suspect) and aligned:
+        return endpoint.in_own_numbering()
     if isinstance(endpoint, Endpoint):
         return endpoint
     raise InvalidArgumentError(
@@ -143,7 +155,14 @@ def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned
 
 
 def _clean_images(clean: tuple[Any, Any], key: WatermarkKey) -> tuple[Pixels, Any]:
-    images, labels = (np.asarray(part) for part in clean)
+    try:
+        images, labels = map(np.asarray, clean)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError("Expected `clean` to be images and their class ids.") from None
+    if images.dtype.kind not in "iuf":
+        raise InvalidArgumentError(
+            f"Expected clean images as numbers. Received: dtype {images.dtype}"
+        )
     if images.shape[1:] != key.spec.image_shape:
         raise InvalidArgumentError(
             f"Expected clean images of shape (n, {', '.join(map(str, key.spec.image_shape))}). "

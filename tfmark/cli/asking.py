@@ -81,13 +81,20 @@ def probe(url: str, as_json: bool, **options: Any) -> None:
     redactor = connection.redactor(url)
     with redactor.errors():
         service, description = describe(url, dialect, connection)
-    command = verify_command(service.address, description, _repeated())
+    # What the caller wrote stays as it is; what the service added may repeat credentials.
+    written = url.partition("?")[0].rstrip("/")
+    added = service.address.removeprefix(written)
+    address = service.address if added in written else written + redactor.clean(added)
+    address += "?..." if "?" in url and "://" in url else ""
+    command = verify_command(address, description, _repeated(), redactor.clean)
     if as_json:
-        facts = dataclasses.asdict(description) | {"address": service.address, "verify": command}
-        click.echo(json.dumps(facts))
+        facts = redactor.clean_all(dataclasses.asdict(description))
+        click.echo(json.dumps(facts | {"address": address, "verify": command}))
         return
-    for name, fact in (*report(service.address, description), ("verify it:", command)):
+    click.echo(f"{'address:':12}{address}")
+    for name, fact in report(description):
         click.echo(f"{name:12}{redactor.clean(fact)}")
+    click.echo(f"{'verify it:':12}{command}")
 
 
 def _repeated() -> list[tuple[str, str | None]]:

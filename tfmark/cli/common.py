@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 USAGE = 2
+INTERRUPTED = 130  # as shells have it for Ctrl-C
 SOFTWARE = 70  # as in sysexits.h: an error of ours
 SCHEMES = ("content", "unrelated", "noise")
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -34,7 +35,10 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
         except (TfmarkError, OSError, ModuleNotFoundError) as error:
             click.echo(f"tfmark: {error}", err=True)
             sys.exit(USAGE)
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("tfmark: interrupted", err=True)
+            sys.exit(INTERRUPTED)
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception:
             # Python's own exit code would be 1, which says "not shown".

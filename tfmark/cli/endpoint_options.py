@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,5 +103,7 @@ def _lines(path: Path, option: str) -> list[str]:
 def _password(user: str) -> str:
     if PASSWORD in os.environ:
         return os.environ[PASSWORD]
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"--user needs a password in {PASSWORD} where there is no terminal.")
     password: str = click.prompt(f"Password of {user}", hide_input=True, err=True)
     return password

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfmark.cli.common import KEY, plain_errors
+from tfmark.cli.common import INTERRUPTED, KEY, plain_errors
 from tfmark.cli.endpoint_options import collect, endpoint_options
 
 if TYPE_CHECKING:
     from tfmark.scanning import Result, Scan
 
-INTERRUPTED = 130
 STATUSES = ("owned", "not shown", "inconclusive")
 
 

@@ -143,4 +143,8 @@ def _told(text: str, dialect: Dialect, connection: Connection) -> Service | None
 
 
 def _is_path(text: str) -> bool:
-    return Path(text).exists() or text.endswith((".keras", ".tflite", ".onnx")) or text[:1] == "/"
+    try:
+        exists = Path(text).exists()
+    except (OSError, ValueError):  # too long, or with a NUL in it
+        exists = False
+    return exists or text.endswith((".keras", ".tflite", ".onnx")) or text[:1] == "/"

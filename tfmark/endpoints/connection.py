@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import os
 import re
@@ -18,7 +19,9 @@ from tfmark.endpoints.redaction import Redactor
 from tfmark.errors import InvalidArgumentError
 
 LONGEST_TIMEOUT = 86_400.0  # seconds
+MOST_RETRIES = 100
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SERVER = re.compile(r"([\w.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 FilePath = str | os.PathLike[str]
@@ -58,6 +61,13 @@ class Connection:
         _check_seconds("timeout", self.timeout, 1e-3)
         _check_seconds("delay", self.delay, 0.0)
         _check_seconds("max_time", self.max_time, 1e-3)
+        if not (type(self.retries) is int and 0 <= self.retries <= MOST_RETRIES):
+            raise InvalidArgumentError(
+                f"Invalid value for argument `retries`. Expected a number from 0 to "
+                f"{MOST_RETRIES}. Received: retries={self.retries!r}"
+            )
+        if not isinstance(self.headers, Mapping):
+            raise InvalidArgumentError("Expected `headers` to be a mapping from name to value.")
         for name, value in self.headers.items():
             names = isinstance(name, str) and _HEADER_NAME.fullmatch(name)
             if not (names and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)):
@@ -65,7 +75,8 @@ class Connection:
                     "Expected headers of one line of latin-1 text each. Received one that is not."
                 )
         if self.auth is not None:
-            if not (len(self.auth) == 2 and all(isinstance(part, str) for part in self.auth)):
+            pair = isinstance(self.auth, tuple | list) and len(self.auth) == 2
+            if not (pair and all(isinstance(part, str) for part in self.auth)):
                 raise InvalidArgumentError("Expected `auth` to be a name and a password.")
             if ":" in self.auth[0]:
                 raise InvalidArgumentError("Expected a name without a colon in `auth`.")
@@ -86,7 +97,10 @@ class Connection:
     def redactor(self, address: str) -> Redactor:
         """Takes the credentials, and those in the query of an address, out of texts."""
         secrets = [*self.all_headers.values(), *(self.auth or ()), address.partition("?")[2]]
-        proxy = proxy_for(address) if address.startswith(("http:", "https:")) else None
+        proxy = None
+        if address.startswith(("http:", "https:")):
+            with contextlib.suppress(InvalidArgumentError):  # told where the address is checked
+                proxy = proxy_for(address)
         if proxy is not None and proxy.auth:
             token = base64.b64encode(proxy.auth.encode()).decode()
             secrets += [f"Basic {token}", quote(proxy.auth, safe=":")]
@@ -152,19 +166,22 @@ def proxy_for(url: str) -> Proxy | None:
     Raises:
         InvalidArgumentError: if its address is none.
     """
-    parts = urlsplit(url)
-    if _is_loopback(parts.hostname or ""):
-        return None
+    try:
+        parts = urlsplit(url)
+        if _is_loopback(parts.hostname or ""):
+            return None
+    except ValueError:
+        raise InvalidArgumentError("Expected an address with a host that can be.") from None
     proxies = urllib.request.getproxies()
     address = proxies.get(parts.scheme) or proxies.get("all")
     if not address or urllib.request.proxy_bypass(parts.netloc):
         return None
     scheme, _, rest = address.rpartition("://")
     credentials, _, server = rest.rstrip("/").rpartition("@")
-    if scheme not in ("", "http", "https") or not server:
+    if scheme not in ("", "http", "https") or not _SERVER.fullmatch(server):
         raise InvalidArgumentError(
-            f"The environment names a proxy for {parts.scheme} whose address does not begin with "
-            "http:// or https://."
+            f"The environment names a proxy for {parts.scheme} whose address is not of the form "
+            "http://HOST:PORT."
         )
     return Proxy(f"{scheme or 'http'}://{server}", unquote(credentials) or None)
 

@@ -107,7 +107,7 @@ class _HTTPSPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HTTPSConnection
 
 
-class Transport:
+class DeadlineTransport:
     """Keeps one connection to one host, and the deadline of each answer.
 
     Args:

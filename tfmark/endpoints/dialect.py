@@ -78,6 +78,11 @@ class Dialect:
             raise InvalidArgumentError("Expected `version` or `version_label`. Received both.")
         if self.batch_size is not None and not _is_count(self.batch_size, 1, 1 << 16):
             raise _invalid("batch_size", "a number from 1 to 65536", self.batch_size)
+        names = self.class_names
+        if names is not None and (
+            isinstance(names, str) or not all(isinstance(name, str) for name in names)
+        ):
+            raise InvalidArgumentError("Expected `class_names` to be a list of texts.")
         if self.value_range is not None:
             object.__setattr__(self, "value_range", check_value_range(self.value_range))
 
@@ -88,7 +93,8 @@ class Dialect:
             InvalidArgumentError: if one of them is set.
         """
         for name in names:
-            if getattr(self, name) not in (None, False):
+            value = getattr(self, name)
+            if value is not None and value is not False:
                 raise InvalidArgumentError(f"{protocol} has nothing for {name!r}.")
 
 

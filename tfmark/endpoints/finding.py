@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from tfmark.endpoints.addresses import check_url, show
@@ -19,68 +22,80 @@ from tfmark.errors import EndpointError, InvalidArgumentError, UnreachableError
 INDEX = "/v2/repository/index"
 
 
+Guess = Callable[[], Service]
+
+
 def find_service(url: str, dialect: Dialect, client: HttpClient) -> Service:
     """The first of all protocols that answers at an address or below it.
 
     Raises:
-        InvalidArgumentError: if there are several models to choose from.
-        EndpointError: if there is no answer.
+        EndpointError: if there is no answer, or there are several models to choose from.
     """
     base, query = check_url(url)
-    for service in _guesses(base, query, dialect, client):
+    for path in ("/models", "/v1", "/v2"):
+        base = base.removesuffix(path)
+    answered = False
+    for guess in _guesses(base, query, dialect, client):
         try:
+            service = guess()
             service.describe()
+        except InvalidArgumentError:
+            continue  # the protocol has nothing for what the caller wants
         except UnreachableError:
-            raise
+            if not answered:
+                raise
         except EndpointError:
-            continue
-        return service
+            answered = True
+        else:
+            return service
     if base.count("/") > 2:
         # Some gateways let predictions through and nothing else.
         return TFServing(url, dialect, client)
     raise EndpointError(
         f"{show(base)} does not say which models it has. Expected the address of a model, such as "
-        f"{show(base)}/v1/models/NAME."
+        f"{show(base)}/v1/models/NAME or, on Triton, {show(base)}/v2/models/NAME."
     )
 
 
-def _guesses(base: str, query: str, dialect: Dialect, client: HttpClient) -> Iterator[Service]:
+def _guesses(base: str, query: str, dialect: Dialect, client: HttpClient) -> Iterator[Guess]:
     if base.count("/") > 2:
-        yield from (make(base + query, dialect, client) for make in (TFServing, KServeV1))
-    for name in _listed(base, "/v2/models", query, client):
-        yield OpenInference(f"{base}/v2/models/{name}{query}", dialect, client)
-    for name in _listed(base, "/v1/models", query, client):
-        yield KServeV1(f"{base}/v1/models/{name}{query}", dialect, client)
-    yield MLflow(base + query, dialect, client)
+        yield partial(TFServing, base + query, dialect, client)
+        yield partial(KServeV1, base + query, dialect, client)
+    for path, protocol in (("/v2/models", OpenInference), ("/v1/models", KServeV1)):
+        name = _only_model(base, path, query, client)
+        if name is not None:
+            yield partial(protocol, f"{base}{path}/{name}{query}", dialect, client)
+    yield partial(MLflow, base + query, dialect, client)
 
 
-def _list(base: str, path: str, query: str, client: HttpClient) -> list[str]:
-    return list(map(str, get_json(client, f"{base}{path}{query}")["models"]))
-
-
-def _index(base: str, path: str, query: str, client: HttpClient) -> list[str]:
-    entries = loads(client.post(f"{base}{INDEX}{query}", b"{}"))
-    return [str(entry["name"]) for entry in entries]
-
-
-def _listed(base: str, path: str, query: str, client: HttpClient) -> list[str]:
+def _only_model(base: str, path: str, query: str, client: HttpClient) -> str | None:
     """The name of the only model that a server lists.
 
     Raises:
-        UnreachableError: if there is no answer.
-        InvalidArgumentError: if there are several to choose from.
+        EndpointError: if there are several.
     """
     names: set[str] = set()
     for list_models in (_list, _index) if path.startswith("/v2") else (_list,):
-        try:
-            names |= set(list_models(base, path, query, client))
-        except UnreachableError:
-            raise
-        except (EndpointError, KeyError, TypeError):
-            continue
+        with contextlib.suppress(EndpointError, KeyError, TypeError):
+            names |= {name for name in list_models(base, path, query, client) if _is_name(name)}
     if len(names) > 1:
-        raise InvalidArgumentError(
+        some = [quote(name[:60], safe="") for name in sorted(names)[:10]]
+        raise EndpointError(
             f"{show(base)} has several models. Expected the address of one, such as "
-            + ", ".join(f"{show(base)}{path}/{quote(name[:60])}" for name in sorted(names)[:10])
+            + ", ".join(f"{show(base)}{path}/{name}" for name in some)
         )
-    return [quote(name, safe="") for name in names]
+    return quote(names.pop(), safe="") if names else None
+
+
+def _list(base: str, path: str, query: str, client: HttpClient) -> list[Any]:
+    names = get_json(client, f"{base}{path}{query}")["models"]
+    return names if isinstance(names, list) else []
+
+
+def _index(base: str, path: str, query: str, client: HttpClient) -> list[Any]:
+    entries = loads(client.post(f"{base}{INDEX}{query}", b"{}"))
+    return [entry["name"] for entry in entries]
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) < 1000 and name.isprintable()

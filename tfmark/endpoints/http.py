@@ -16,7 +16,7 @@ import urllib3
 
 from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection, proxy_for
-from tfmark.endpoints.deadline import Transport as DirectTransport
+from tfmark.endpoints.deadline import DeadlineTransport
 from tfmark.errors import AnswerError, RefusedError, UnreachableError
 
 MAX_BODY = 4 << 20  # bytes of an answer, decompressed; as Python objects they take 40 times that
@@ -37,7 +37,7 @@ class HttpClient:
 
     Args:
         connection: credentials, certificates, time-outs.
-        transport: sends the requests. Defaults to `deadline.Transport`, by way of the proxy that
+        transport: sends the requests. Defaults to `DeadlineTransport`, by way of the proxy that
             the environment names.
         sleep: waits between tries.
     """
@@ -96,7 +96,7 @@ class HttpClient:
 
     def _connect(self, url: str) -> Transport:
         tls = self._connection.tls() if url.lower().startswith("https:") else None
-        return DirectTransport(url, tls, proxy_for(url))
+        return DeadlineTransport(url, tls, proxy_for(url))
 
     def _once(self, method: str, url: str, body: bytes | None) -> tuple[int, bytes, float | None]:
         headers = self._headers if body is None else self._json_headers

@@ -14,7 +14,7 @@ from tfmark.endpoints.compressed import FORMATS, compress
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.json_images import ImageWriter
 from tfmark.endpoints.signature import TensorInfo
-from tfmark.errors import AnswerError
+from tfmark.errors import AnswerError, InvalidArgumentError
 from tfmark.pixels import Pixels, ValueRange, from_pixels
 
 MAX_BATCH = 1024
@@ -109,6 +109,10 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
     """
     tensor = tensor or TensorInfo("", "", None)
     pixels = dialect.pixels or _pixels(tensor.dtype)
+    if dialect.value_range is not None and pixels != "float":
+        raise InvalidArgumentError(
+            f"`value_range` is for pixels that are sent as floats. These are sent as {pixels}."
+        )
     dtypes = _INTEGERS + _FLOATS if pixels == "integer" else _FLOATS
     dtype = tensor.dtype if tensor.dtype in dtypes else {"integer": "uint8"}.get(pixels, "float32")
     batch_size = None

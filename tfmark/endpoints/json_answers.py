@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -12,13 +13,22 @@ from tfmark.errors import AnswerError
 def loads(body: bytes) -> Any:
     """Parse the body of an answer.
 
+    TensorFlow Serving writes bytes as {"b64": ...}, and does not check that texts are UTF-8.
+
     Raises:
         AnswerError: if it is no JSON, or nested too deeply.
     """
     try:
-        return json.loads(body)
+        text = body.decode(json.detect_encoding(body), "replace")
+        return json.loads(text, object_hook=_unpacked if '"b64"' in text else None)
     except (ValueError, RecursionError):
         raise AnswerError("The answer is not JSON that can be read.") from None
+
+
+def _unpacked(value: dict[str, Any]) -> Any:
+    if value.keys() != {"b64"} or not isinstance(value["b64"], str):
+        return value
+    return base64.b64decode(value["b64"]).decode("utf-8", "replace")
 
 
 def get_json(client: HttpClient, url: str, retries: int = 0) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,10 @@ class OpenInference:
             )
         self.address = self._model
         version = dialect.version
+        if version is not None and self._model.rpartition("/")[0].endswith("/versions"):
+            raise InvalidArgumentError(
+                "Expected a version in the address or as an option. Received both."
+            )
         self._base = self._model if version is None else f"{self._model}/versions/{version}"
         self._client = client
 
@@ -127,11 +132,10 @@ def _shaped(tensor: dict[str, Any]) -> Any:
         raise TypeError
     if any(isinstance(item, list) for item in data):
         return data
+    if not all(type(side) is int and side > 0 for side in shape) or math.prod(shape) != len(data):
+        raise AnswerError(
+            f"An output of the answer has {len(data)} entries, which do not fill its shape."
+        )
     flat = np.empty(len(data), object)
     flat[:] = data
-    try:
-        return flat.reshape([int(side) for side in shape]).tolist()
-    except (ValueError, OverflowError):
-        raise AnswerError(
-            f"An output of the answer has {len(data)} numbers, which do not fill its shape."
-        ) from None
+    return flat.reshape(shape).tolist()

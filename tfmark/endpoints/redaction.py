@@ -11,11 +11,12 @@ import contextlib
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from urllib.parse import unquote_plus
+from typing import Any
+from urllib.parse import quote, unquote_plus
 
-from tfmark.errors import EndpointError
+from tfmark.errors import TfmarkError
 
 LONGEST = 500  # characters of a message
 _READ = 20_000  # bytes of an error's body
@@ -66,12 +67,22 @@ class Redactor:
             text = text.replace(secret, "...")
         return text
 
+    def clean_all(self, value: Any) -> Any:
+        """The same for all texts in a structure of lists, tuples and dicts."""
+        if isinstance(value, str):
+            return self.clean(value)
+        if isinstance(value, Mapping):
+            return {self.clean_all(key): self.clean_all(item) for key, item in value.items()}
+        return (
+            [self.clean_all(item) for item in value] if isinstance(value, list | tuple) else value
+        )
+
     @contextmanager
     def errors(self) -> Iterator[None]:
         """Errors that leave the block have a clean message."""
         try:
             yield
-        except EndpointError as error:
+        except TfmarkError as error:
             error.args = (self.clean(str(error)),)
             raise
 
@@ -81,6 +92,7 @@ def words(text: str) -> set[str]:
     parts = {text, *re.split(r"[\s=&,;:?]+", text)}
     parts |= {part.partition("=")[2] for part in re.split(r"[&?]", text)}
     parts |= {unquote_plus(part) for part in parts}
+    parts |= {quote(part, safe) for part in parts for safe in ("", "/")}
     if text.lower().startswith("basic "):
         with contextlib.suppress(ValueError):
             parts |= words(base64.b64decode(text[6:]).decode("utf-8", "replace"))

@@ -5,18 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from tfmark.answers import ClassIds, class_ids
+from tfmark.answers import AnswerReader, ClassIds
 from tfmark.class_names import ClassNames
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import ImageInput, image_input, json_size
 from tfmark.endpoints.redaction import Redactor
 from tfmark.endpoints.signature import Signature, choose_signature
-from tfmark.errors import AnswerError, EndpointError, RefusedError, UnreachableError
+from tfmark.errors import (
+    AnswerError,
+    EndpointError,
+    InvalidArgumentError,
+    RefusedError,
+    TfmarkError,
+    UnreachableError,
+)
 from tfmark.pixels import Pixels
 
 MAX_REQUEST = 900_000  # bytes; gateways refuse bodies of more than 1 MB unless told otherwise
@@ -95,7 +102,15 @@ class Suspect:
         self._service = service
         self._task = task
         self._dialect = dialect
-        self._names = ClassNames(dialect.class_names, learn=task.num_classes is None)
+        names, classes = dialect.class_names, task.num_classes
+        if names is not None and classes is not None and len(names) != classes:
+            raise InvalidArgumentError(
+                f"Expected a name for each of the key's {classes} classes. Received: {len(names)}"
+            )
+        self._reader = AnswerReader(
+            classes, dialect.output, ClassNames(names, learn=classes is None)
+        )
+        self._outputs: list[str] | None = None  # their names, if they are known
         self._input: ImageInput | None = None
         self._batch_size = dialect.batch_size
         self._redactor = redactor or Redactor()
@@ -111,6 +126,21 @@ class Suspect:
                 self._input = self._prepare()
             return np.concatenate([*self._in_batches(images, self._input)])
 
+    @property
+    def remark(self) -> str:
+        """What may be wrong with the way the suspect is asked, "" if nothing strikes."""
+        if not self._reader.beyond:
+            return ""
+        return (
+            "It answered with ids that are no classes of the key: it may number its classes in "
+            "another way, which clean images can show (`clean`, --align)."
+        )
+
+    def in_own_numbering(self) -> Suspect:
+        """The same suspect, read in its own numbering of classes."""
+        task = replace(self._task, num_classes=None)
+        return Suspect(self._service, task, self._dialect, self._redactor, self._max_time)
+
     def _prepare(self) -> ImageInput:
         try:
             signatures = self._service.signatures()
@@ -120,6 +150,7 @@ class Suspect:
         if signatures:
             chosen = choose_signature(signatures, self._dialect.signature)
             tensor = chosen.image(self._dialect.input)
+            self._outputs = [output.name for output in chosen.outputs] or None
         return image_input(tensor, self._task, self._dialect)
 
     def _in_batches(self, images: Pixels, sent: ImageInput) -> Iterator[ClassIds]:
@@ -148,18 +179,29 @@ class Suspect:
             asked = np.resize(images, (sent.batch_size, *images.shape[1:]))
         try:
             outputs = self._service.ask(asked, sent)
-        except RecursionError:
-            raise AnswerError("The answer is nested too deeply.") from None
-        if not sent.batched:
-            outputs = _with_batch_axis(outputs)
-        classes, output = self._task.num_classes, self._dialect.output
-        return class_ids(outputs, len(asked), classes, output, self._names)[: len(images)]
+            if not sent.batched:
+                outputs = _with_batch_axis(outputs)
+            return self._reader.read(self._named(outputs), len(asked))[: len(images)]
+        except (TfmarkError, ModuleNotFoundError):
+            raise
+        except Exception as error:  # nothing that a suspect answers may end a verification
+            raise AnswerError(f"The answer cannot be read ({type(error).__name__}).") from None
+
+    def _named(self, outputs: Any) -> Any:
+        """The output that was asked for. TensorFlow Serving leaves out the name of a single one."""
+        name = self._dialect.output
+        if name is None or isinstance(outputs, Mapping):
+            return outputs
+        if self._outputs not in (None, [name]):
+            raise AnswerError(f"The model has no output {name!r}. Expected one of {self._outputs}.")
+        return outputs
 
 
 def _is_too_large(error: RefusedError) -> bool:
     """Whether fewer images could help: TensorFlow Serving and Triton say it in words."""
     said = str(error).partition(": ")[2].lower()
-    return error.status in TOO_LARGE or (error.status == 400 and "batch" in said)
+    batch = "batch" in said and "inconsistent" not in said
+    return error.status in TOO_LARGE or (error.status == 400 and batch)
 
 
 def _with_batch_axis(outputs: Any) -> Any:

@@ -72,7 +72,7 @@ def read_tensor(tensor: Any) -> npt.NDArray[Any]:
         raise AnswerError(f"An output of the model has the dtype {tensor.dtype}, which is no use.")
     dtype, field = _DTYPES[tensor.dtype]
     sides = [dim.size for dim in tensor.tensor_shape.dim[: _MAX_RANK + 1]]
-    if tensor.tensor_shape.unknown_rank or len(sides) > _MAX_RANK or any(n < 0 for n in sides):
+    if tensor.tensor_shape.unknown_rank or len(sides) > _MAX_RANK or any(n < 1 for n in sides):
         raise AnswerError("An output of the model has no shape that an array could have.")
     stored = (
         np.dtype("<u2") if field == "half_val" else np.dtype(object if dtype == STRING else dtype)

@@ -43,6 +43,13 @@ class TFServing:
                 "Expected the address of a model, such as http://localhost:8501/v1/models/digits. "
                 f"Received: {base}"
             )
+        pinned = base.rpartition("/")[0].endswith(("/versions", "/labels"))
+        if pinned and (dialect.version is not None or dialect.version_label is not None):
+            raise InvalidArgumentError(
+                "Expected a version in the address or as an option. Received both."
+            )
+        if self._classifies:
+            dialect.refuse("`:classify`", "columns", "output")
         self._model = base
         self.address = base + (":classify" if self._classifies else "")
         if dialect.version is not None:
@@ -91,7 +98,7 @@ class TFServing:
         body = write_request(images, sent, signature, self._dialect.input is not None, columns)
         answer = loads(self._predict(body))
         if columns or not sent.batched:
-            return _member(answer, "outputs")
+            return _member(answer, "outputs", "predictions")
         return by_output(_member(answer, "predictions"))
 
     def _predict(self, body: bytes) -> bytes:
@@ -129,8 +136,9 @@ def _tensor(name: str, tensor: dict[str, Any]) -> TensorInfo:
     return TensorInfo(name, _DTYPES.get(dtype, dtype.lower()), sides)
 
 
-def _member(answer: Any, name: str) -> Any:
-    member = answer.get(name) if isinstance(answer, dict) else None
-    if not isinstance(member, list | dict):
-        raise AnswerError(f'Expected {{"{name}": ...}} in the answer.')
-    return member
+def _member(answer: Any, *names: str) -> Any:
+    """The first of these that is in an answer: KServe has "predictions" for columns as well."""
+    members = [answer[name] for name in names if name in answer] if isinstance(answer, dict) else []
+    if not members or not isinstance(members[0], list | dict):
+        raise AnswerError(f'Expected {{"{names[0]}": ...}} in the answer.')
+    return members[0]
