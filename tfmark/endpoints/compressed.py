@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 
-from PIL import Image
-
 from tfmark.errors import InvalidArgumentError
 from tfmark.pixels import Pixels
 
@@ -21,6 +19,8 @@ def compress(image: Pixels, kind: str) -> bytes:
     Raises:
         InvalidArgumentError: if there is no such picture.
     """
+    from PIL import Image  # takes a while, and most suspects take numbers
+
     plane = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     if plane.ndim not in (2, 3) or (plane.ndim == 3 and plane.shape[-1] != 3):
         raise InvalidArgumentError(
