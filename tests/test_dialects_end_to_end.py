@@ -147,6 +147,15 @@ def test_classes_in_another_order_are_aligned_on_clean_images(url, signature, tm
     assert json.loads(told.stdout)["alignment"]["agreement"] == 1
 
 
+def test_an_endpoint_that_is_made_without_a_key(url):
+    suspect = tfmark.endpoint_from(url, signature="unit", value_range=(0, 1))
+    assert suspect.classify(CLEAN[:12]).tolist() == [i % 10 for i in range(12)]
+    assert tfmark.verify(suspect, KEY).owned
+    assert tfmark.verify(tfmark.endpoint_from(url, KEY), KEY).owned
+    names = tfmark.endpoint_from(url, signature="name")
+    assert tfmark.verify(names, KEY, clean=(CLEAN, np.arange(len(CLEAN)) % 10)).owned
+
+
 def test_the_limit_of_questions(url):
     verdict = tfmark.verify(url, KEY, max_queries=10)
     assert (verdict.owned, verdict.num_marks) == (True, 10)

@@ -541,7 +541,8 @@ def test_this_machine_is_not_asked_by_way_of_a_proxy(gateway, proxied):
 
 
 def refusal(status, text=""):
-    return f"HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode()
+    head = f"HTTP/1.1 {status} No\r\nConnection: close\r\nContent-Length: {len(text)}"
+    return f"{head}\r\n\r\n{text}".encode()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

@@ -133,9 +133,9 @@ def ask(
 def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned: bool) -> Endpoint:
     spec = key.spec
     num_classes = None if aligned else spec.num_classes
+    task = Task(spec.image_shape, key.value_range, num_classes)
     if isinstance(endpoint, str | os.PathLike):
         dialect, connection = split_options(options)
-        task = Task(spec.image_shape, key.value_range, num_classes)
         return suspect_at(endpoint, task, dialect, connection)
     given = {name for name, value in options.items() if value is not None}
     keras = sys.modules.get("keras")
@@ -144,8 +144,8 @@ def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned
         raise InvalidArgumentError(f"{', '.join(map(repr, sorted(strange)))} are for an address.")
     if is_keras:
         return KerasModel(endpoint, key.value_range, num_classes, options.get("output"))
-    if isinstance(endpoint, Suspect) and aligned:
-        return endpoint.in_own_numbering()
+    if isinstance(endpoint, Suspect):
+        return endpoint.about(task)
     if isinstance(endpoint, Endpoint):
         return endpoint
     raise InvalidArgumentError(

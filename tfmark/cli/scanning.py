@@ -153,8 +153,9 @@ def _line(result: Result, summary: Summary) -> str:
         if verdict.status == "inconclusive"
         else f"p-value {verdict.p_value:.2g}, {verdict.matches} matches in {verdict.queries}"
     )
-    place = f"{summary.counts.total()}/{summary.endpoints}"
-    return f"{place:>{2 * len(str(summary.endpoints)) + 1}} {verdict.status:12} {result.endpoint}: {text}"
+    digits = len(str(summary.endpoints))
+    place = f"{summary.counts.total():{digits}}/{summary.endpoints}"
+    return f"{place} {verdict.status:12} {result.endpoint}: {text}"
 
 
 def _with_bar(results: Iterable[Result], summary: Summary) -> Iterator[Result]:

@@ -35,13 +35,15 @@ PROTOCOLS = (*_HTTP, "grpc", "local")
 
 
 def endpoint_from(
-    address: str | os.PathLike[str], key: WatermarkKey, **options: Unpack[EndpointOptions]
+    address: str | os.PathLike[str],
+    key: WatermarkKey | None = None,
+    **options: Unpack[EndpointOptions],
 ) -> Endpoint:
     """Make an endpoint of an address or a file.
 
     Example:
     ```python
-    suspect = tfmark.endpoint_from("http://localhost:8000/v2/models/digits", key, timeout=5.0)
+    suspect = tfmark.endpoint_from("http://localhost:8000/v2/models/digits", timeout=5.0)
     verdict = tfmark.verify(suspect, key)
     ```
 
@@ -50,7 +52,9 @@ def endpoint_from(
             (`http://`, `https://`), of one over gRPC (`grpc://HOST:PORT/MODEL`, `grpcs://`), or the
             path of a `.keras`, `.tflite` or `.onnx` file or a SavedModel folder.
         key: the owner's key, of which the images' shape, the scale of pixels and the number of
-            classes are taken.
+            classes are taken. Defaults to `None`, for `verify`, which knows its key: by itself such
+            an endpoint takes images of any shape, scales them to (0, 255) unless `value_range` says
+            otherwise, and answers in the suspect's own numbering.
         **options: the attributes of `tfmark.endpoints.Dialect` and `tfmark.endpoints.Connection`.
 
     Returns:
@@ -61,7 +65,9 @@ def endpoint_from(
         EndpointError: if the protocol cannot be told from the address, and asking does not help.
     """
     dialect, connection = split_options(dict(options))
-    task = Task(key.spec.image_shape, key.value_range, key.spec.num_classes)
+    task = Task()
+    if key is not None:
+        task = Task(key.spec.image_shape, key.value_range, key.spec.num_classes)
     return suspect_at(address, task, dialect, connection)
 
 

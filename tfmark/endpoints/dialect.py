@@ -19,15 +19,15 @@ class Task:
     """Images and classes of a key.
 
     Attributes:
-        image_shape: shape of one image.
+        image_shape: shape of one image, or `None`: that of the images that are asked about.
         value_range: how the model expects pixels to be scaled.
         num_classes: number of classes K, or `None`: answers are read in the suspect's own
             numbering, whatever that is (see `tfmark.align`).
     """
 
-    image_shape: tuple[int, ...]
-    value_range: ValueRange
-    num_classes: int | None
+    image_shape: tuple[int, ...] | None = None
+    value_range: ValueRange = (0.0, 255.0)
+    num_classes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,7 +93,9 @@ def _writer(integer: bool, value_range: ValueRange) -> ImageWriter:
     return ImageWriter(_levels(integer, value_range))
 
 
-def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> ImageInput:
+def image_input(
+    tensor: TensorInfo | None, image_shape: tuple[int, ...], task: Task, dialect: Dialect
+) -> ImageInput:
     """Decide how images are sent.
 
     It is checked before anything is sent: a tensor of the wrong rank can end a real TensorFlow
@@ -101,7 +103,8 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
 
     Args:
         tensor: what the model says of its input, `None` if it says nothing.
-        task: the images.
+        image_shape: shape of one image.
+        task: how they are scaled.
         dialect: what the caller says; goes first.
 
     Raises:
@@ -117,7 +120,7 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
     dtype = tensor.dtype if tensor.dtype in dtypes else {"integer": "uint8"}.get(pixels, "float32")
     batch_size = None
     inner: tuple[int, ...] | None = None
-    batched = tensor.shape is None or not _lacks_batch_axis(tensor.shape, task.image_shape)
+    batched = tensor.shape is None or not _lacks_batch_axis(tensor.shape, image_shape)
     if tensor.shape is not None and not batched:
         batch_size, inner = 1, tensor.shape
     elif tensor.shape is not None:
@@ -125,7 +128,7 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
             raise AnswerError("The model expects a single number, not images.")
         if (
             tensor.shape[0] > MAX_BATCH
-            or tensor.shape[0] * json_size(pixels, task.image_shape) > MAX_SIZE
+            or tensor.shape[0] * json_size(pixels, image_shape) > MAX_SIZE
         ):
             raise AnswerError(
                 f"The model expects {tensor.shape[0]} images at once, too many to send."
@@ -133,9 +136,7 @@ def image_input(tensor: TensorInfo | None, task: Task, dialect: Dialect) -> Imag
         batch_size = tensor.shape[0] if tensor.shape[0] > 0 else None
         inner = tensor.shape[1:]
     shape, channels_first = (
-        _file_shape(inner, task.image_shape)
-        if pixels in FORMATS
-        else _array_shape(inner, task.image_shape)
+        _file_shape(inner, image_shape) if pixels in FORMATS else _array_shape(inner, image_shape)
     )
     return ImageInput(
         name=dialect.input or tensor.name or None,

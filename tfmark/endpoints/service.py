@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,7 +123,7 @@ class Suspect:
             self._started = time.monotonic()
         with self._redactor.errors():
             if self._input is None:
-                self._input = self._prepare()
+                self._input = self._prepare(images.shape[1:])
             return np.concatenate([*self._in_batches(images, self._input)])
 
     @property
@@ -136,12 +136,11 @@ class Suspect:
             "another way, which clean images can show (`clean`, --align)."
         )
 
-    def in_own_numbering(self) -> Suspect:
-        """The same suspect, read in its own numbering of classes."""
-        task = replace(self._task, num_classes=None)
+    def about(self, task: Task) -> Suspect:
+        """The same suspect, to be asked about other images or classes."""
         return Suspect(self._service, task, self._dialect, self._redactor, self._max_time)
 
-    def _prepare(self) -> ImageInput:
+    def _prepare(self, shape: tuple[int, ...]) -> ImageInput:
         try:
             signatures = self._service.signatures()
         except EndpointError:
@@ -151,10 +150,10 @@ class Suspect:
             chosen = choose_signature(signatures, self._dialect.signature)
             tensor = chosen.image(self._dialect.input)
             self._outputs = [output.name for output in chosen.outputs] or None
-        return image_input(tensor, self._task, self._dialect)
+        return image_input(tensor, self._task.image_shape or shape, self._task, self._dialect)
 
     def _in_batches(self, images: Pixels, sent: ImageInput) -> Iterator[ClassIds]:
-        fitting = max(1, MAX_REQUEST // json_size(sent.pixels, self._task.image_shape))
+        fitting = max(1, MAX_REQUEST // json_size(sent.pixels, images.shape[1:]))
         start = 0
         while start < len(images):
             if time.monotonic() > (self._started or 0) + self._max_time:
