@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tests.http_server import serving
 from tfmark.endpoints.http import MAX_BODY
 
 MIB = 1 << 20
@@ -134,15 +135,8 @@ class HostileServer(socketserver.ThreadingTCPServer):
 
 @contextmanager
 def hostile_server(behaviour: Behaviour, **options: Any) -> Iterator[HostileServer]:
-    with HostileServer(behaviour, **options) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.ending.set()
-            server.shutdown()
-            thread.join()
+    with serving(HostileServer(behaviour, **options)) as server:
+        yield server
     assert not server.crashes, server.crashes[0]
 
 

@@ -97,8 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def http_server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[Server]:
-    with Server(answer, context) as server:
+def serving(server: Any) -> Iterator[Any]:
+    """Run a `socketserver` with an event `ending` until the block ends."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
@@ -107,6 +108,12 @@ def http_server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterat
             server.ending.set()
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def http_server(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[Server]:
+    with serving(Server(answer, context)) as server:
+        yield server
 
 
 def free_port() -> int:

@@ -42,10 +42,7 @@ class Labels(NamedTuple):
         return [_likeliest(*pair) for pair in zip(self.rows, self.scores, strict=True)]
 
     def same_order(self) -> bool:
-        """Whether all rows have the same labels in the same order, so that it tells nothing.
-
-        A single row does if its scores do not fall.
-        """
+        """Whether the order of labels tells nothing: always the same, and scores do not fall."""
         if self.scores is None:
             return False
         falling = all(row == sorted(row, reverse=True) for row in self.scores)
@@ -68,18 +65,13 @@ def read_table(answers: Any, num_images: int) -> Table:
     """
     if isinstance(answers, np.ndarray):
         if answers.ndim == 0 or len(answers) != num_images:
-            received = len(answers) if answers.ndim else "one number"
-            raise AnswerError(
-                f"Expected {num_images} answers, one for each image. Received {received}."
-            )
+            raise _wrong_number(num_images, len(answers) if answers.ndim else "one number")
         if answers.dtype.kind in "SUO":
             return read_table(_texts(answers.tolist()), num_images)
         return _numbers(answers, answers.dtype.kind in "iu", num_images)
     if not isinstance(answers, list) or len(answers) != num_images:
         received = len(answers) if isinstance(answers, list) else type(answers).__name__
-        raise AnswerError(
-            f"Expected {num_images} answers, one for each image. Received {received}."
-        )
+        raise _wrong_number(num_images, received)
     first = next((answer for answer in answers if answer not in (None, [])), None)
     while isinstance(first, list) and len(first) == 1 and not isinstance(first[0], dict):
         (first,) = first
@@ -117,10 +109,7 @@ def _numbers(answers: Any, whole: bool, num_images: int) -> Table:
             "The answer is not made of numbers, as many for each image as for the next."
         ) from None
     if array.ndim == 0 or len(array) != num_images or array.size == 0:
-        received = len(array) if array.ndim else "one number"
-        raise AnswerError(
-            f"Expected {num_images} answers, one for each image. Received {received}."
-        )
+        raise _wrong_number(num_images, len(array) if array.ndim else "one number")
     sides = [side for side in array.shape[1:] if side != 1]
     if len(sides) == 2 and sides[1] == 2:
         pairs = array.reshape(num_images, *sides)
@@ -131,6 +120,10 @@ def _numbers(answers: Any, whole: bool, num_images: int) -> Table:
             f"Expected one row of numbers for each image. Received: one of shape {array.shape[1:]}"
         )
     return Numbers(array.reshape(num_images, -1), whole)
+
+
+def _wrong_number(expected: int, received: int | str) -> AnswerError:
+    return AnswerError(f"Expected {expected} answers, one for each image. Received {received}.")
 
 
 def _are_whole(answers: list[Any]) -> bool:

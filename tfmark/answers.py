@@ -137,9 +137,8 @@ class AnswerReader:
         ranked = [*named, *(pair for these in whole for pair in _rankings(these, numbers))]
         by_class = _by_class(tables) if len(tables) == len(outputs) else None
         scores = [table for table in numbers if self._has_scores(table, bool(ranked))]
-        if len(scores) > 1 and all((_highest(s.rows) == _highest(scores[0].rows)).all()
-                                   for s in scores):  # fmt: skip
-            scores = scores[:1]  # such as logits and probabilities
+        if len({_highest(table.rows).tobytes() for table in scores}) == 1:
+            scores = scores[:1]  # such as logits and probabilities, which say the same
         # Names that nothing is known of do no harm if they always come in the same order.
         by_name = [these for these in named if self._names.know(these) or not these.same_order()]
         return [

@@ -13,12 +13,10 @@ from functools import cached_property
 from typing import Any, NamedTuple, Unpack
 
 from tfmark.endpoint_list import hash_of, shown
-from tfmark.endpoints.choosing import PROTOCOLS
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import json_size
 from tfmark.endpoints.options import EndpointOptions, split_options
 from tfmark.endpoints.service import MAX_REQUEST
-from tfmark.errors import InvalidArgumentError
 from tfmark.journal import Header, Journal
 from tfmark.key import WatermarkKey
 from tfmark.scan_endpoint import Interrupted, LateEndpoint, StoppableConnection
@@ -85,11 +83,6 @@ class Scan:
         self._terms = marks, classes, self.alpha_each
         self._key, self._addresses = key, addresses
         self._dialect, connection = split_options(dict(options))
-        if self._dialect.protocol not in (None, *PROTOCOLS):
-            raise InvalidArgumentError(
-                f"Invalid value for argument `protocol`. Expected one of {PROTOCOLS}. "
-                f"Received: protocol={self._dialect.protocol!r}"
-            )
         self._connection = StoppableConnection(**_values(connection), stop=self.stop)
         if any(address.lower().startswith("https:") for address in addresses):
             self._connection.tls()  # a wrong file is told before anything is asked

@@ -42,11 +42,7 @@ class SequentialTest:
     best: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 1:
-            raise InvalidArgumentError(
-                "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
-                f"Received: alpha={self.alpha!r}"
-            )
+        _check_alpha(self.alpha)
         most = statistics.evidence_of(self.num_marks, self.num_marks, self.num_classes)
         if most < -math.log(self.alpha):
             raise InvalidArgumentError(
@@ -119,11 +115,7 @@ def corrected_alpha(num_marks: int, num_classes: int, alpha: float, count: int) 
     Raises:
         InvalidArgumentError: if so many marks cannot prove anything at it.
     """
-    if not 0 < alpha < 1:
-        raise InvalidArgumentError(
-            "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
-            f"Received: alpha={alpha!r}"
-        )
+    _check_alpha(alpha)
     most = statistics.evidence_of(num_marks, num_marks, num_classes)
     if alpha / count > 0 and most >= -math.log(alpha / count):
         return alpha / count
@@ -145,6 +137,14 @@ def _undecided(matches: int, queries: int, marks: int, num_classes: int, alpha: 
     if matches < queries:
         needed = min(needed, FOLLOW_UP)
     return min(needed, marks - queries)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 0 < alpha < 1:
+        raise InvalidArgumentError(
+            "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
+            f"Received: alpha={alpha!r}"
+        )
 
 
 def _rounded_up(log: float) -> float:

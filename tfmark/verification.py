@@ -20,6 +20,7 @@ from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.pixels import Pixels, to_pixels
 from tfmark.sequential import SequentialTest
+from tfmark.triggers import TriggerSet
 from tfmark.verdict import Verdict
 
 FOR_KERAS = {"output"}
@@ -107,7 +108,7 @@ def ask(
     suspect: Endpoint,
     key: WatermarkKey,
     test: SequentialTest,
-    triggers: Any = None,
+    triggers: TriggerSet | None = None,
 ) -> Verdict:
     """Ask until the test is decided.
 

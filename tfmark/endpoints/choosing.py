@@ -20,7 +20,7 @@ from tfmark.endpoints.open_inference import OpenInference
 from tfmark.endpoints.options import EndpointOptions, split_options
 from tfmark.endpoints.service import Description, Service, Suspect
 from tfmark.endpoints.tf_serving import TFServing
-from tfmark.errors import AnswerError, InvalidArgumentError
+from tfmark.errors import AnswerError
 
 if TYPE_CHECKING:
     from tfmark.key import WatermarkKey
@@ -31,7 +31,6 @@ _HTTP: dict[str, Callable[[str, Dialect, HttpClient], Service]] = {
     "open-inference": OpenInference,
     "mlflow": MLflow,
 }
-PROTOCOLS = (*_HTTP, "grpc", "local")
 
 
 def endpoint_from(
@@ -104,28 +103,20 @@ def describe(
         InvalidArgumentError: if the address or an option cannot work.
         EndpointError: if it says nothing.
     """
-    text = os.fspath(address)
-    service = _told(text, dialect, connection)
-    if service is None:
-        service = find_service(text, dialect, HttpClient(connection))
+    service = service_from(address, dialect, connection)
     try:
         return service, service.describe()
     except AnswerError:
         if type(service) is not TFServing or dialect.protocol is not None:
             raise
         # KServe has the same addresses.
-        service = KServeV1(text, dialect, HttpClient(connection))
+        service = KServeV1(os.fspath(address), dialect, HttpClient(connection))
         return service, service.describe()
 
 
 def _told(text: str, dialect: Dialect, connection: Connection) -> Service | None:
     """The service that the caller or the address names."""
     protocol = dialect.protocol
-    if protocol not in (None, *PROTOCOLS):
-        raise InvalidArgumentError(
-            "Invalid value for argument `protocol`. Expected one of "
-            f"{PROTOCOLS}. Received: protocol={protocol!r}"
-        )
     scheme = text.partition("://")[0].lower() if "://" in text else ""
     if protocol == "grpc" or (protocol is None and scheme in ("grpc", "grpcs")):
         from tfmark.endpoints.grpc_serving import TFServingGrpc

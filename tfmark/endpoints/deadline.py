@@ -133,7 +133,3 @@ class DeadlineTransport:
         if self._pool is None or not url.startswith(self._origin):
             return self._manager.request(method, url, **options)
         return self._pool.urlopen(method, url[len(self._origin) - 1 :], **options)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._manager.clear()

@@ -11,6 +11,7 @@ from tfmark.errors import InvalidArgumentError
 from tfmark.pixels import ValueRange, check_value_range
 
 LARGEST_VERSION = 2**63 - 1
+PROTOCOLS = ("tf-serving", "kserve-v1", "open-inference", "mlflow", "grpc", "local")
 PIXELS = ("float", "integer", *FORMATS)
 
 
@@ -70,6 +71,8 @@ class Dialect:
     class_names: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if self.protocol not in (None, *PROTOCOLS):
+            raise _invalid("protocol", f"one of {PROTOCOLS}", self.protocol)
         if self.pixels not in (None, *PIXELS):
             raise _invalid("pixels", f"one of {PIXELS}", self.pixels)
         if self.version is not None and not _is_count(self.version, 0, LARGEST_VERSION):

@@ -13,13 +13,12 @@ import numpy.typing as npt
 from tfmark.endpoints.compressed import FORMATS, compress
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.json_images import ImageWriter
-from tfmark.endpoints.signature import TensorInfo
+from tfmark.endpoints.signature import MAX_RANK, TensorInfo
 from tfmark.errors import AnswerError, InvalidArgumentError
 from tfmark.pixels import Pixels, ValueRange, from_pixels
 
 MAX_BATCH = 1024
 MAX_SIZE = 64 << 20  # bytes of a request that has to hold a fixed batch
-MAX_RANK = 8
 _INTEGERS = ("uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -109,6 +108,7 @@ def image_input(
 
     Raises:
         AnswerError: if the model cannot be asked about such images.
+        InvalidArgumentError: if an option does not go with how they are sent.
     """
     tensor = tensor or TensorInfo("", "", None)
     pixels = dialect.pixels or _pixels(tensor.dtype)

@@ -15,7 +15,7 @@ from tfmark.endpoints.http import HttpClient
 from tfmark.endpoints.image_input import ImageInput
 from tfmark.endpoints.json_answers import get_json, loads
 from tfmark.endpoints.service import Description
-from tfmark.endpoints.signature import DEFAULT, Signature, TensorInfo
+from tfmark.endpoints.signature import DEFAULT, MAX_RANK, Signature, TensorInfo
 from tfmark.errors import AnswerError, InvalidArgumentError
 from tfmark.pixels import Pixels
 
@@ -24,7 +24,6 @@ _DTYPES = {
     "BYTES": "string",
 }  # fmt: skip
 _DATATYPES = {name: datatype for datatype, name in _DTYPES.items()}
-MAX_RANK = 8
 ANY_NAME = "input-0"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tfmark.errors import AnswerError
 
 DEFAULT = "serving_default"
+MAX_RANK = 8  # of tensors that a server tells of
 
 
 @dataclass(frozen=True)

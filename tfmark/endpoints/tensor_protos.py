@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tfmark.endpoints.signature import TensorInfo
+from tfmark.endpoints.signature import MAX_RANK, TensorInfo
 from tfmark.errors import AnswerError
 
 STRING = "string"
-_MAX_RANK = 8
 
 # By the numbers of `tensorflow.DataType`: NumPy's name of the dtype, and the field that holds
 # single values. Both kinds of half floats stand in theirs as 16 bits each.
@@ -71,8 +70,8 @@ def read_tensor(tensor: Any) -> npt.NDArray[Any]:
     if tensor.dtype not in _DTYPES:
         raise AnswerError(f"An output of the model has the dtype {tensor.dtype}, which is no use.")
     dtype, field = _DTYPES[tensor.dtype]
-    sides = [dim.size for dim in tensor.tensor_shape.dim[: _MAX_RANK + 1]]
-    if tensor.tensor_shape.unknown_rank or len(sides) > _MAX_RANK or any(n < 1 for n in sides):
+    sides = [dim.size for dim in tensor.tensor_shape.dim[: MAX_RANK + 1]]
+    if tensor.tensor_shape.unknown_rank or len(sides) > MAX_RANK or any(n < 1 for n in sides):
         raise AnswerError("An output of the model has no shape that an array could have.")
     stored = (
         np.dtype("<u2") if field == "half_val" else np.dtype(object if dtype == STRING else dtype)
