@@ -5,7 +5,10 @@ import itertools
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from tfmark import derivation
 from tfmark.derivation import Stream, base_leaf, leaf, merkle_root, subkey
 
 SECRET = bytes(range(32))
@@ -161,3 +164,19 @@ def test_each_order_is_equally_likely():
     stream = Stream(SECRET, b"orders")
     counts = Counter(tuple(stream.shuffled(4)) for _ in range(2400))
     assert is_plausibly_uniform(counts, 24)
+
+
+@given(st.integers(1, 40), st.data())
+def test_a_path_leads_from_its_leaf_to_the_root_and_no_other_does(count, data):
+    leaves = [hashlib.sha256(bytes([i])).digest() for i in range(count)]
+    index = data.draw(st.integers(0, count - 1))
+    root, path = merkle_root(leaves), derivation.merkle_path(leaves, index)
+    assert derivation.root_above(leaves[index], index, count, path) == root
+    for other in set(range(count)) - {index}:
+        assert derivation.root_above(leaves[index], other, count, path) != root
+    assert derivation.root_above(b"x" * 32, index, count, path) != root
+    assert derivation.root_above(leaves[index], index, count, (*path, root)) != root
+    if path:
+        swapped = (*path[:-1], bytes(32))
+        assert derivation.root_above(leaves[index], index, count, path[1:]) != root
+        assert derivation.root_above(leaves[index], index, count, swapped) != root

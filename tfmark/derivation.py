@@ -7,6 +7,7 @@ give the same marks and labels on any machine, for as long as there is a format 
     leaf_i     = SHA-256("tfmark/v1/leaf" || i || k_i || spec)
     commitment = Merkle root over all leaf_i
     pattern_i, label_i  are drawn from SHAKE-256(k_i || commitment || purpose)
+    k_weights  = HMAC-SHA256(secret, "tfmark/v1/weights")
 
 `i` is four bytes, big-endian. Labels depend on the root, and the root on every subkey: nobody can
 try out subkeys one by one until the labels suit somebody else's model.
@@ -38,6 +39,16 @@ def subkey(secret: bytes, index: int) -> bytes:
     return hmac.digest(secret, b"tfmark/v1/mark" + _number(index), "sha256")
 
 
+def weight_key(secret: bytes) -> bytes:
+    """The 32 bytes from which the mark in the weights is made, bound by their `weight_digest`."""
+    return hmac.digest(secret, b"tfmark/v1/weights", "sha256")
+
+
+def weight_digest(key: bytes) -> bytes:
+    """What the commitment says of the key of the mark in the weights."""
+    return hashlib.sha256(b"tfmark/v1/weights-leaf" + key).digest()
+
+
 def leaf(index: int, key: bytes, spec: bytes) -> bytes:
     """What the commitment binds for mark `index`: its subkey and the specification."""
     return hashlib.sha256(b"tfmark/v1/leaf" + _number(index) + key + spec).digest()
@@ -59,9 +70,36 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
         raise ValueError("A Merkle tree needs at least one leaf.")
     if len(leaves) == 1:
         return leaves[0]
-    split = 1 << (len(leaves) - 1).bit_length() - 1
-    left, right = merkle_root(leaves[:split]), merkle_root(leaves[split:])
-    return hashlib.sha256(b"tfmark/v1/node" + left + right).digest()
+    split = _split(len(leaves))
+    return _node(merkle_root(leaves[:split]), merkle_root(leaves[split:]))
+
+
+def merkle_path(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """The nodes beside the way from leaf `index` up to the root, the lowest first."""
+    if len(leaves) == 1:
+        return ()
+    split = _split(len(leaves))
+    if index < split:
+        return (*merkle_path(leaves[:split], index), merkle_root(leaves[split:]))
+    return (*merkle_path(leaves[split:], index - split), merkle_root(leaves[:split]))
+
+
+def root_above(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:
+    """The root of a tree of `count` leaves in which `leaf` has this index and this path.
+
+    `None` if no such tree has a path of this length.
+    """
+    if count == 1:
+        return leaf if not path else None
+    if not path:
+        return None
+    split = _split(count)
+    *lower, beside = path
+    if index < split:
+        inner = root_above(leaf, index, split, lower)
+        return None if inner is None else _node(inner, beside)
+    inner = root_above(leaf, index - split, count - split, lower)
+    return None if inner is None else _node(beside, inner)
 
 
 class Stream:
@@ -100,6 +138,15 @@ class Stream:
             other = self.below(last + 1)
             order[last], order[other] = order[other], order[last]
         return order
+
+
+def _split(count: int) -> int:
+    """The largest power of two below `count`."""
+    return 1 << (count - 1).bit_length() - 1
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"tfmark/v1/node" + left + right).digest()
 
 
 def _number(index: int) -> bytes:

@@ -4,6 +4,7 @@ TfmarkError
 ├── InvalidArgumentError   (also a ValueError)  a caller's value cannot work
 ├── KeyFileError           (also a ValueError)  a key file is damaged or not one
 ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
+├── CommitmentError        (also a ValueError)  a commitment.json is damaged or not one
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
 └── EndpointError          a suspect could not be asked properly
@@ -29,6 +30,10 @@ class KeyFileError(TfmarkError, ValueError):
 
 class KeyFileExistsError(TfmarkError, FileExistsError):
     """Saving would replace an existing file, and that was not asked for."""
+
+
+class CommitmentError(TfmarkError, ValueError):
+    """A `commitment.json` is damaged, or not one."""
 
 
 class DatasetError(TfmarkError):

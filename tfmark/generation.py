@@ -27,6 +27,7 @@ def generate(
     value_range: Any,
     text: str | None,
     unrelated_images: Any,
+    owner: str,
     secret: bytes | None,
 ) -> tuple[bytes, Spec, Pixels, ValueRange]:
     """Make the secret, the specification, the base images and the value range of a key.
@@ -37,7 +38,8 @@ def generate(
     check_secret(secret)
     num_classes = _plain(num_classes)
     count = default_num_marks(num_classes) if num_marks is None else _plain(num_marks)
-    purpose = Purpose(scheme, _as_shape(image_shape), num_classes, count, text or "")
+    purpose = Purpose(scheme, _as_shape(image_shape), num_classes, count, text or "",
+                      owner=owner)  # fmt: skip
     if unrelated_images is not None and scheme != "unrelated":
         raise InvalidArgumentError('`unrelated_images` are for scheme="unrelated" alone.')
     if scheme == "content":

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from tfmark import base_images as bases
 from tfmark import derivation, generation, keyfile, marks
+from tfmark.commitment import Commitment
 from tfmark.errors import InvalidArgumentError
 from tfmark.marks import content
 from tfmark.pixels import Pixels, check_value_range, from_pixels
@@ -66,6 +67,7 @@ class WatermarkKey:
         value_range: tuple[float, float] | None = None,
         text: str | None = None,
         unrelated_images: tuple[Any, Any] | None = None,
+        owner: str = "",
         secret: bytes | None = None,
     ) -> WatermarkKey:
         """Make a new key.
@@ -95,6 +97,8 @@ class WatermarkKey:
             unrelated_images: (images, class_ids) for the unrelated scheme, such as MNIST digits for
                 a CIFAR-10 model; at least 8 images of each class id, up to 1024 are kept. Defaults
                 to symbols of an invented alphabet.
+            owner: who says that the model is theirs, such as "ACME Ltd, London". It is bound by the
+                commitment: nobody else can present proofs made with this key as their own.
             secret: 32 bytes, to make the same key again. Defaults to new ones from the system.
 
         Returns:
@@ -110,7 +114,7 @@ class WatermarkKey:
         return cls(
             *generation.generate(
                 scheme, image_shape, num_classes, base_images, num_marks, value_range, text,
-                unrelated_images, secret,
+                unrelated_images, owner, secret,
             )
         )  # fmt: skip
 
@@ -145,6 +149,12 @@ class WatermarkKey:
         return derivation.merkle_root(
             [derivation.leaf(i, self._subkey(i), spec) for i in range(self.spec.num_marks)]
         ).hex()
+
+    @property
+    def public(self) -> Commitment:
+        """All that is published of the key; its `document` is what is time-stamped."""
+        weights = derivation.weight_digest(derivation.weight_key(self._secret)).hex()
+        return Commitment.of(self.spec, self.commitment, weights, self.value_range)
 
     @cached_property
     def marks(self) -> tuple[Mark, ...]:

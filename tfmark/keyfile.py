@@ -108,6 +108,7 @@ def _parts(header: Any, pixels: bytes) -> tuple[bytes, Spec, Pixels, ValueRange]
     facts, (low, high) = header["spec"], header["value_range"]
     if not (isinstance(facts, dict) and isinstance(header["value_range"], list)):
         raise InvalidArgumentError("a field is of the wrong type")
+    facts.setdefault("owner", "")  # in keys of before there were owners
     unknown = header.keys() ^ {"secret", "value_range", "spec"} | facts.keys() ^ _SPEC_FIELDS
     if unknown:
         raise InvalidArgumentError(f"missing or unknown fields {sorted(unknown)}")

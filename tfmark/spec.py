@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tfmark.errors import InvalidArgumentError
@@ -16,6 +16,7 @@ MAX_CLASSES = 1_000_000
 MAX_MARKS = 4096
 MAX_BASE_BYTES = 1 << 30
 MAX_TEXT = 64
+MAX_OWNER = 200
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Purpose:
         num_classes: number of classes K of the model.
         num_marks: number of marks.
         text: what the marks of the content scheme write, otherwise "".
+        owner: who says that a model is theirs, in words, "" if nobody is named. It is bound: a
+            proof that was made with this key cannot be passed off as somebody else's.
 
     Raises:
         InvalidArgumentError: if a value is of the wrong type or cannot work.
@@ -38,6 +41,7 @@ class Purpose:
     num_classes: int
     num_marks: int
     text: str
+    owner: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
         if self.scheme not in SCHEMES:
@@ -58,6 +62,14 @@ class Purpose:
             raise _invalid("text", self.text, f"at most {MAX_TEXT} characters")
         if bool(self.text) != (self.scheme == "content"):
             raise _invalid("text", self.text, 'some text for scheme="content", none for others')
+        if not (
+            isinstance(self.owner, str)
+            and len(self.owner) <= MAX_OWNER
+            and self.owner.isprintable()
+            and self.owner == self.owner.strip()
+        ):
+            expected = f"at most {MAX_OWNER} printable characters, no blanks around them"
+            raise _invalid("owner", self.owner, expected)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -111,8 +123,13 @@ class Spec(Purpose):
         return self.base_groups, self.base_per_group, height, width, self.base_channels
 
     def canonical(self) -> bytes:
-        """The specification as the bytes that go into each leaf: sorted JSON without spaces."""
+        """The specification as the bytes that go into each leaf: sorted JSON without spaces.
+
+        An owner stands in it only where one is named, so that older keys keep their commitment.
+        """
         facts = asdict(self) | {"format": FORMAT}
+        if not self.owner:
+            del facts["owner"]
         return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 

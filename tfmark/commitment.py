@@ -1,0 +1,118 @@
+"""The public document that binds a key: what is published, and time-stamped, before a release."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from tfmark.errors import CommitmentError, InvalidArgumentError
+from tfmark.pixels import ValueRange, check_value_range
+from tfmark.spec import Spec
+
+KIND = "tfmark commitment 1"
+MAX_DOCUMENT = 1 << 14  # bytes
+_DIGEST = 64  # hex digits
+_NUMBERS = ("num_classes", "num_marks")
+_MALFORMED = ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """What the owner of a key publishes. Nothing in it is secret.
+
+    `document` is the file `commitment.json`, always the same bytes for the same key: a time stamp
+    is made over them, and standard tools can check it (`openssl ts -verify -data`).
+
+    Attributes:
+        commitment: Merkle root over the marks, 64 hex digits.
+        weights: digest of the key of the mark in the weights, 64 hex digits.
+        scheme: kind of mark.
+        image_shape: shape of one image.
+        num_classes: number of classes K.
+        num_marks: number of marks.
+        value_range: how triggers are scaled before they are sent, (lowest, highest). It is bound
+            here, as whoever may choose it afterwards has many tries.
+        owner: who says that a model is theirs, "" if nobody is named.
+    """
+
+    commitment: str
+    weights: str
+    scheme: str
+    image_shape: tuple[int, ...]
+    num_classes: int
+    num_marks: int
+    value_range: ValueRange
+    owner: str
+
+    @classmethod
+    def of(cls, spec: Spec, root: str, weights: str, value_range: ValueRange) -> Commitment:
+        """The commitment of a key with this specification and Merkle root."""
+        return cls(
+            root, weights, spec.scheme, spec.image_shape, spec.num_classes, spec.num_marks,
+            value_range, spec.owner,
+        )  # fmt: skip
+
+    @property
+    def document(self) -> bytes:
+        """The bytes of `commitment.json`."""
+        facts = {
+            "tfmark": KIND,
+            "owner": self.owner,
+            "commitment": self.commitment,
+            "weights": self.weights,
+            "scheme": self.scheme,
+            "image_shape": list(self.image_shape),
+            "num_classes": self.num_classes,
+            "num_marks": self.num_marks,
+            "value_range": list(self.value_range),
+        }
+        return json.dumps(facts, indent=2).encode("ascii") + b"\n"
+
+
+def read_commitment(document: bytes) -> Commitment:
+    """Read a `commitment.json`.
+
+    Raises:
+        CommitmentError: if it is not one, or written in another way than tfmark does.
+    """
+    if len(document) > MAX_DOCUMENT:
+        raise CommitmentError(
+            f"Expected a commitment of at most {MAX_DOCUMENT} bytes. Received: {len(document)}"
+        )
+    try:
+        facts = json.loads(document)
+        read = _commitment(facts)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        problem = str(error) if isinstance(error, InvalidArgumentError) else type(error).__name__
+        raise CommitmentError(f"This is no commitment of tfmark ({problem}).") from None
+    if read.document != document:
+        raise CommitmentError("This commitment is not written as tfmark writes it, byte for byte.")
+    return read
+
+
+def _commitment(facts: dict[str, Any]) -> Commitment:
+    root, weights = digests = facts["commitment"], facts["weights"]
+    if not all(len(digest) == _DIGEST and bytes.fromhex(digest) for digest in digests):
+        raise InvalidArgumentError("Expected digests of 64 hex digits.")
+    if not all(type(facts[name]) is int for name in _NUMBERS):
+        raise InvalidArgumentError("Expected whole numbers.")
+    if not all(isinstance(facts[name], str) for name in ("scheme", "owner")):
+        raise InvalidArgumentError("Expected texts.")
+    return Commitment(
+        root,
+        weights,
+        scheme=facts["scheme"],
+        image_shape=tuple(facts["image_shape"]),
+        num_classes=facts["num_classes"],
+        num_marks=facts["num_marks"],
+        value_range=check_value_range(tuple(facts["value_range"])),
+        owner=facts["owner"],
+    )
