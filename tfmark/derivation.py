@@ -140,6 +140,22 @@ class Stream:
         return order
 
 
+def mark_stream(key: bytes, commitment: bytes, purpose: bytes) -> Stream:
+    """The stream that a mark's "pattern" or "label" is drawn from.
+
+    Args:
+        key: subkey of the mark.
+        commitment: the Merkle root, 32 bytes.
+        purpose: b"pattern" or b"label".
+    """
+    return Stream(key, commitment, purpose)
+
+
+def mark_label(key: bytes, commitment: bytes, num_classes: int) -> int:
+    """The label of the mark with this subkey, uniform from 0 to `num_classes - 1`."""
+    return mark_stream(key, commitment, b"label").below(num_classes)
+
+
 def _split(count: int) -> int:
     """The largest power of two below `count`."""
     return 1 << (count - 1).bit_length() - 1

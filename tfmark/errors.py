@@ -5,6 +5,7 @@ TfmarkError
 ├── KeyFileError           (also a ValueError)  a key file is damaged or not one
 ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
 ├── CommitmentError        (also a ValueError)  a commitment.json is damaged or not one
+├── EvidenceError          (also a ValueError)  a file of evidence is damaged or does not hold
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
 └── EndpointError          a suspect could not be asked properly
@@ -34,6 +35,10 @@ class KeyFileExistsError(TfmarkError, FileExistsError):
 
 class CommitmentError(TfmarkError, ValueError):
     """A `commitment.json` is damaged, or not one."""
+
+
+class EvidenceError(TfmarkError, ValueError):
+    """A file of evidence is damaged, is not one, or does not prove what it says."""
 
 
 class DatasetError(TfmarkError):

@@ -82,55 +82,6 @@ def verify(
     return replace(ask(suspect, key, test), alignment=alignment)
 
 
-def sequential_test(key: WatermarkKey, alpha: float, max_queries: int | None) -> SequentialTest:
-    """A test of as many marks as there are and may be asked.
-
-    Raises:
-        InvalidArgumentError: if these cannot prove anything at `alpha`.
-    """
-    if max_queries is not None and (type(max_queries) is not int or max_queries < 1):
-        raise InvalidArgumentError(
-            "Invalid value for argument `max_queries`. Expected a positive number. "
-            f"Received: max_queries={max_queries!r}"
-        )
-    marks = key.spec.num_marks
-    if max_queries is None or max_queries >= marks:
-        return SequentialTest(marks, key.spec.num_classes, alpha)
-    try:
-        return SequentialTest(max_queries, key.spec.num_classes, alpha)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(
-            f"`max_queries={max_queries}` is too few for this `alpha`. {error}"
-        ) from None
-
-
-def ask(
-    suspect: Endpoint,
-    key: WatermarkKey,
-    test: SequentialTest,
-    triggers: TriggerSet | None = None,
-) -> Verdict:
-    """Ask until the test is decided.
-
-    Args:
-        suspect: the suspect.
-        key: the owner's key.
-        test: the test, with what was answered before, if anything; it counts on.
-        triggers: the key's triggers, if they are at hand.
-    """
-    triggers = key.triggers() if triggers is None else triggers
-    while count := test.questions():
-        asked = slice(test.queries, test.queries + count)
-        try:
-            answers = checked_ids(suspect.classify(triggers.pixels[asked]), count)
-        except EndpointError as error:
-            return test.verdict(str(error))
-        test.record(answers, triggers.labels[asked])
-    verdict = test.verdict()
-    remark = suspect.remark if isinstance(suspect, Suspect) and not verdict.owned else ""
-    return replace(verdict, reason=f"{verdict.reason} {remark}".rstrip())
-
-
 def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned: bool) -> Endpoint:
     spec = key.spec
     num_classes = None if aligned else spec.num_classes
