@@ -113,7 +113,9 @@ class SequentialTest:
             )
         counts = self.matches, self.queries, self.num_classes
         net = max(0.0, self.best - self.log_tries)
-        tail = statistics.binomial_tail(*counts) * math.exp(min(self.log_tries, 700.0)) if every else None
+        tail = statistics.binomial_tail(*counts) if every else None
+        if tail is not None and self.log_tries:
+            tail *= math.exp(min(self.log_tries, 700.0))
         return Verdict(
             status=status,
             p_value=math.exp(-net),

@@ -66,8 +66,10 @@ class Redactor:
         return self._blotted(" ".join(text.split()))
 
     def blot(self, body: bytes) -> bytes:
-        """A body without secrets. In JSON they are taken out of texts alone: a password may be a
-        number, and numbers are answers.
+        """A body without secrets.
+
+        In JSON they are taken out of texts alone: a password may be a number, and numbers are
+        answers.
         """
         text = body.decode("utf-8", "surrogateescape")
         if text.lstrip()[:1] in ("{", "["):

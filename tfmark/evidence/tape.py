@@ -10,7 +10,6 @@ from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.exchange import Answered, Asked
 from tfmark.endpoints.redaction import Redactor
-from tfmark.evidence.questions import same_question
 from tfmark.errors import (
     AnswerError,
     EndpointError,
@@ -18,12 +17,12 @@ from tfmark.errors import (
     RefusedError,
     UnreachableError,
 )
+from tfmark.evidence.questions import same_question
 
 HIDDEN = "..."
 _SHOWN = {"accept-encoding", "content-type", "user-agent"}  # headers that tfmark itself sets
-_ERRORS: dict[str, type[EndpointError]] = {
-    "unreachable": UnreachableError, "refused": RefusedError, "unreadable": AnswerError,
-}  # fmt: skip
+# Kinds of failures, and the type of the value that each has.
+FAILURES = {"unreachable": bool, "refused": int, "unreadable": type(None)}
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Failure:
     """Why there was no answer.
 
     Attributes:
-        kind: "unreachable", "refused" (with the status of an error of gRPC) or "unreadable".
+        kind: "unreachable", "refused" (an error of gRPC) or "unreadable".
         text: what was told, without secrets.
-        value: the status; whether trying again could help; `None` where there is no such thing.
+        value: whether trying again could help, the status, or `None`.
     """
 
     kind: str
@@ -42,8 +41,11 @@ class Failure:
 
     def error(self) -> EndpointError:
         """The error that was raised."""
-        arguments = () if self.value is None else (self.value,)
-        return _ERRORS[self.kind](self.text, *arguments)
+        if self.kind == "unreachable":
+            return UnreachableError(self.text, passing=bool(self.value))
+        if self.kind == "refused":
+            return RefusedError(self.text, int(self.value or 0))
+        return AnswerError(self.text)
 
 
 @dataclass(frozen=True)
