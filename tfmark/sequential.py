@@ -114,8 +114,7 @@ class SequentialTest:
         counts = self.matches, self.queries, self.num_classes
         net = max(0.0, self.best - self.log_tries)
         tail = statistics.binomial_tail(*counts) if every else None
-        if tail is not None and self.log_tries:
-            tail *= math.exp(min(self.log_tries, 700.0))
+        tries = math.exp(min(self.log_tries, 700.0))  # the largest float is e^709.8
         return Verdict(
             status=status,
             p_value=math.exp(-net),
@@ -125,8 +124,9 @@ class SequentialTest:
             alpha=self.alpha,
             num_classes=self.num_classes,
             num_marks=self.num_marks,
-            tail_p_value=None if tail is None else min(1.0, tail),
+            tail_p_value=None if tail is None else min(1.0, tail * tries),
             reason=reason,
+            tries=tries,
         )
 
 

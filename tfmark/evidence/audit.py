@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import Any, Unpack
+from typing import Unpack
+
+import numpy as np
 
 from tfmark.endpoints.options import EndpointOptions
 from tfmark.evidence.bundle import check_signature, read_evidence, read_members
@@ -128,9 +129,11 @@ def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Repla
     """The answers, from what crossed the wire if anything did."""
     if found.asking.kind != SERVICE:
         where = "a file" if found.asking.kind == FILE else "the claimant's own program"
-        text = f"They are the claimant's word: the model was in {where}. Ask it again to check them."
+        text = (
+            f"They are the claimant's word: the model was in {where}. Ask it again to check them."
+        )
         protocol.add(Step("answers", OPEN, text))
-        return Replayed(found.answers, found.verdict.alignment)
+        return Replayed(np.array(found.answers, np.int64), found.verdict.alignment)
     replayed = protocol.run(
         "requests",
         f"{len(found.exchanges)} requests asked about these triggers, in order, and nothing else.",

@@ -306,6 +306,7 @@ def _verdict(facts: dict[str, Any], num_classes: int) -> Verdict:
         tail_p_value=None if tail is None else take(facts, "tail_p_value", float),
         reason=take(facts, "reason", str),
         alignment=alignment,
+        tries=take(facts, "tries", float),
     )
 
 

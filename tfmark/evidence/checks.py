@@ -68,7 +68,7 @@ def check_verdict(found: Evidence, triggers: TriggerSet, test: SequentialTest) -
     test.record(np.array(found.answers, np.int64), triggers.labels)
     claimed = found.verdict
     computed = replace(test.verdict(), alignment=claimed.alignment, reason=claimed.reason)
-    numbers = ("p_value", "evidence_bits", "tail_p_value")
+    numbers = ("p_value", "evidence_bits", "tail_p_value", "tries")
     for name in numbers:
         if not _close(getattr(claimed, name), getattr(computed, name)):
             raise EvidenceError(

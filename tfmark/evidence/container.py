@@ -83,7 +83,5 @@ def unpack(data: bytes) -> dict[str, bytes]:
     if not members:
         raise EvidenceError("This is not a file of evidence.")
     if pack(members) != data:
-        raise EvidenceError(
-            "This file is damaged, or was packed again, as evidence never is."
-        )
+        raise EvidenceError("This file is damaged, or was packed again, as evidence never is.")
     return members

@@ -54,9 +54,7 @@ def check_stamps(found: Evidence, authorities: Authorities) -> Step:
     trusted, unknown = [], []
     for number, response in enumerate(found.time_stamps):
         try:
-            stamp = check_time_stamp(
-                response, found.commitment.document, authorities.certificates
-            )
+            stamp = check_time_stamp(response, found.commitment.document, authorities.certificates)
             trusted.append(stamp)
         except UntrustedTimeStampError:
             unknown.append(read_time_stamp(response))
