@@ -3,7 +3,9 @@
 import json
 import os
 import pty
+import re
 import select
+import shlex
 import stat
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from tfmark.cli import main
 from tfmark.keyfile import read_public
 
 TFMARK = Path(sys.executable).with_name("tfmark")
+PAGE = Path(__file__).parents[1] / "docs" / "key-care.md"
 URL = "http://127.0.0.1:9/v1/models/m"
 ALPHA = ("--alpha", "0.01")
 pytestmark = pytest.mark.usefixtures("cheap_locks")
@@ -31,7 +34,7 @@ def run(*arguments, text=None, **variables):
     unset = {"TFMARK_PASSPHRASE": None, "TFMARK_NEW_PASSPHRASE": None}
     arguments = [str(argument) for argument in arguments]
     told = CliRunner().invoke(main, arguments, input=text, env=unset | variables)
-    for secret in (PASSPHRASE, SECRET.hex(), "new one", "Traceback"):
+    for secret in (PASSPHRASE, SECRET.hex(), "n3w one", "Traceback"):
         assert secret not in told.output
     return told
 
@@ -159,12 +162,12 @@ def test_inspect_needs_no_passphrase_for_what_is_public(key_file, tmp_path):
 def test_a_passphrase_is_set_changed_and_removed_and_the_records_stay(key_file, passphrase_file):
     records, commitment = read_public(key_file).records, read_public(key_file).commitment
     new = key_file.with_name("new passphrase")
-    new.write_text("new one")
+    new.write_text("n3w one")
     for options, variables, opens in (
-        (("--new-passphrase-file", new), {"TFMARK_PASSPHRASE": PASSPHRASE}, "new one"),
+        (("--new-passphrase-file", new), {"TFMARK_PASSPHRASE": PASSPHRASE}, "n3w one"),
         (("--passphrase-file", new), {"TFMARK_NEW_PASSPHRASE": PASSPHRASE}, PASSPHRASE),
         (("--passphrase-file", passphrase_file, "--remove"), {}, None),
-        ((), {"TFMARK_NEW_PASSPHRASE": "new one"}, "new one"),
+        ((), {"TFMARK_NEW_PASSPHRASE": "n3w one"}, "n3w one"),
     ):
         told = run("passphrase", key_file, *options, **variables)
         assert told.exit_code == 0, told.output
@@ -176,23 +179,26 @@ def test_a_passphrase_is_set_changed_and_removed_and_the_records_stay(key_file, 
 
 def at_a_terminal(arguments, *lines):
     """Run the command at a terminal, and answer each prompt with a line."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execv(TFMARK, ["tfmark", *map(str, arguments)])
+    terminal, theirs = pty.openpty()
+    command = [TFMARK, *map(str, arguments)]
     shown, answers = [b""], list(lines)
-    try:
-        while select.select([terminal], [], [], 60)[0] and (chunk := os.read(terminal, 4096)):
-            shown[-1] += chunk
-            if answers and shown[-1].endswith(b": "):  # as prompts do, and wait
-                os.write(terminal, answers.pop(0).encode() + b"\n")
-                shown.append(b"")
-    except OSError:  # the child is gone
-        pass
-    finally:
-        os.close(terminal)
-        _, status = os.waitpid(child, 0)
-    assert not answers
-    return os.waitstatus_to_exitcode(status), b"".join(shown).decode()
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as process:
+        os.close(theirs)
+        try:
+            while select.select([terminal], [], [], 60)[0] and (chunk := os.read(terminal, 4096)):
+                shown[-1] += chunk
+                if answers and shown[-1].endswith(b": "):  # as prompts do, and wait
+                    os.write(terminal, answers.pop(0).encode() + b"\n")
+                    shown.append(b"")
+        except OSError:  # the process is gone
+            pass
+        finally:
+            os.close(terminal)
+    told = b"".join(shown).decode()
+    assert not answers, told
+    return process.returncode, told
 
 
 def test_a_terminal_is_asked_without_an_echo(tmp_path, images, monkeypatch):
@@ -209,8 +215,6 @@ def test_a_terminal_is_asked_without_an_echo(tmp_path, images, monkeypatch):
     assert (code, "Passphrase of" in shown) == (0, True)
     told.append(shown)
     assert not read_public(path).locked
-    code, shown = at_a_terminal(("inspect", path))
-    assert (code, "assphrase of" in shown) == (0, False)
     path.write_bytes(locked())
     code, shown = at_a_terminal(("verify", path, URL, *ALPHA), "open it")
     assert (code, "does not open" in shown) == (2, True)
@@ -227,3 +231,26 @@ def test_without_a_terminal_nothing_waits_for_one(key_file):
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "is locked" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_the_commands_of_the_page_work_as_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("images.npz", np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8))
+    blocks = re.findall("```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    commands = [
+        shlex.split(line, comments=True)
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    for command, *arguments in commands:
+        if command == "tfmark":
+            asked = [part for part in arguments if part != "--passphrase"]  # from a variable here
+            told = run(*asked, TFMARK_PASSPHRASE=PASSPHRASE, TFMARK_NEW_PASSPHRASE=PASSPHRASE)
+            assert told.exit_code == 0, told.output
+        else:
+            subprocess.run([command, *arguments], check=True)
+    assert [read_public(name).locked for name in ("backup.tfmark", "owner.tfmark")] == [True, False]
+    assert read_public("owner-2.tfmark").spec.num_marks == 96
+    (python,) = re.findall("```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    exec(python.replace("passphrase=None", "passphrase=PASSPHRASE"), {"PASSPHRASE": PASSPHRASE})
+    assert read_public("backup.tfmark").records.opened == 11
