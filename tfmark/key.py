@@ -174,8 +174,6 @@ class WatermarkKey:
     def open_next(self, count: int) -> int:
         """Record that the next marks are opened, in the key's file too if there is one.
 
-        The next evidence starts behind them, whoever makes it with this file.
-
         Args:
             count: number of marks.
 
