@@ -174,8 +174,6 @@ class WatermarkKey:
     def open_next(self, count: int) -> int:
         """Record that the next marks are opened, in the key's file too if there is one.
 
-        The next evidence starts behind them, whoever makes it with this file.
-
         Args:
             count: number of marks.
 
@@ -189,14 +187,8 @@ class WatermarkKey:
         """
 
         def opened(records: Records) -> Records:
-            records = records.merged(self.records)
-            left = self.spec.num_marks - records.opened
-            if not (type(count) is int and 1 <= count <= left):
-                raise InvalidArgumentError(
-                    "Invalid value for argument `count`. Expected a number of marks, of which "
-                    f"{left} are left to open. Received: count={count!r}"
-                )
-            return replace(records, opened=records.opened + count)
+            first = max(records.opened, self.records.opened)
+            return replace(records, opened=first).opening(count, self.spec.num_marks)
 
         if self.path is None:
             self.records = opened(self.records)
