@@ -1,5 +1,6 @@
 """Key files: what is saved comes back, nothing is lost, and no file can do harm."""
 
+import base64
 import copy
 import functools
 import hashlib
@@ -9,6 +10,7 @@ import os
 import pickle
 import stat
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,9 +19,11 @@ from hypothesis import strategies as st
 
 from tfmark import WatermarkKey
 from tfmark.errors import InvalidArgumentError, KeyFileError, KeyFileExistsError
-from tfmark.keyfile import MAGIC
+from tfmark.key_format import MAGIC, MAGIC_1, MAX_HEADER
+from tfmark.key_records import MAX_TIME_STAMP
 
 SECRET = bytes(range(32))
+FORMAT_1 = Path(__file__).parent / "data" / "format_1.tfmark"  # small_key(), as it was once saved
 ON_DISK = settings(
     deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -65,6 +69,7 @@ def refused(tmp_path, data, match=None):
         load(tmp_path, data)
     error = caught.value
     assert SECRET.hex() not in str(error)
+    assert len(str(error)) < 1000
     assert error.__cause__ is None
     assert error.__context__ is None
 
@@ -76,7 +81,7 @@ def forged(data, change):
     header = json.loads(data[start:end])
     header = change(header) if callable(change) else change
     header = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return sealed(MAGIC + len(header).to_bytes(4, "big") + header + data[end:-32])
+    return sealed(data[: len(MAGIC)] + len(header).to_bytes(4, "big") + header + data[end:-32])
 
 
 def sealed(content):
@@ -204,7 +209,10 @@ def archive():
         lambda data: pickle.dumps({"secret": SECRET}),
         lambda data: archive(),
         lambda data: json.dumps({"secret": SECRET.hex()}).encode(),
-        lambda data: data.replace(b"key 1", b"key 2"),
+        lambda data: data.replace(b"key 2", b"key 1"),
+        lambda data: data.replace(b"key 2", b"key 3"),
+        lambda data: sealed(data[:-32].replace(b"key 2", b"key 1")),
+        lambda data: sealed(MAGIC_1 + (1 << 17).to_bytes(4, "big") + b" " * (1 << 17)),
         lambda data: b"\n" + data,
         lambda data: data + b"\0",
         lambda data: data + data,
@@ -213,7 +221,7 @@ def archive():
         lambda data: sealed(MAGIC + b"\0\0\0"),
         lambda data: sealed(MAGIC + bytes(4)),
         lambda data: sealed(MAGIC + b"\xff\xff\xff\xff" + b"{}"),
-        lambda data: sealed(MAGIC + (1 << 17).to_bytes(4, "big") + b" " * (1 << 17)),
+        lambda data: sealed(MAGIC + (1 << 22).to_bytes(4, "big") + b" " * (1 << 22)),
         lambda data: sealed(data[:-32] + b"\0"),
         lambda data: sealed(data[:-33]),
         lambda data: sealed(data[:-33] + bytes([data[-33] ^ 1])),
@@ -244,13 +252,24 @@ SPEC = {
     "base_root": ["", "0" * 64, "x" * 64, 0, None, ["0"] * 64],
     "text": ["TF", None, 0, [], "\ud800", "A" * 65],
 }  # fmt: skip
+DIGESTS = ["", "0" * 64, "0" * 63, "x" * 64, "\u0663" * 64, 5, None, ["0"] * 64]
 OTHER = {
-    "secret": ["", "00", "00" * 31, "00" * 33, "zz" * 32, 5, None, list(SECRET), "\u0663" * 64],
+    "commitment": DIGESTS,
+    "weights": DIGESTS,
+    "opened": [-1, 6, 1.0, True, None, "1", [1], 10**30],
+    "time_stamps": [None, "", "AAAA", {}, [5], [""], ["?"], ["A"], ["AAAA"] * 17, [["AAAA"]],
+                    [base64.b64encode(bytes(MAX_TIME_STAMP + 1)).decode()]],
+    "lock": [[], {}, "", 0, {"kdf": "scrypt"}],
     "value_range": ["garbage", "01", [], [0], [0, 1, 2], [1, 0], [0, 0], ["0", "1"], None, 255,
                     [False, True], {"0": 0, "1": 1}, [float("nan"), 1], [0, float("inf")],
                     [0, 10**400], [[0], [1]], [-1.7e308, 1.7e308]],
     "spec": [None, 1, "spec", [], {}, [["scheme", "noise"]]],
 }  # fmt: skip
+OF_FORMAT_1 = {
+    "secret": ["", "00", "00" * 31, "00" * 33, "zz" * 32, 5, None, list(SECRET), "\u0663" * 64],
+    "value_range": OTHER["value_range"],
+    "spec": OTHER["spec"],
+}
 FIELDS = {f"spec.{name}": values for name, values in SPEC.items()} | OTHER
 
 
@@ -269,6 +288,16 @@ def test_a_missing_field_is_refused(tmp_path, data, path):
 
 
 @pytest.mark.parametrize(
+    ("path", "value"),
+    [(path, value) for path, values in OF_FORMAT_1.items() for value in values],
+    ids=lambda part: repr(part)[:24].encode("ascii", "replace").decode(),
+)
+def test_a_forged_field_of_format_1_is_refused(tmp_path, path, value):
+    refused(tmp_path, forged(FORMAT_1.read_bytes(), put(path, value)))
+    refused(tmp_path, forged(FORMAT_1.read_bytes(), drop(path)))
+
+
+@pytest.mark.parametrize(
     "change",
     [
         put("more", 1), put("spec.more", 1), put("spec.__class__", "x"), [], {}, None, 5, "spec",
@@ -276,7 +305,7 @@ def test_a_missing_field_is_refused(tmp_path, data, path):
         lambda header: [header],
         lambda header: json.dumps(header).encode()[:-1],
         lambda header: json.dumps(header).encode().replace(b"10", b"9" * 5000),
-        lambda header: json.dumps(header).encode() + b" " * (1 << 16),
+        lambda header: json.dumps(header).encode() + b" " * MAX_HEADER,
         lambda header: header | {"spec": header["spec"] | {"image_shape": [[[[[]]]]]}},
     ],
 )  # fmt: skip
@@ -300,7 +329,10 @@ def test_any_json_in_a_field_is_taken_as_it_is_or_refused(tmp_path, data, path, 
     except KeyFileError as error:
         assert SECRET.hex() not in str(error)
         return
-    facts = vars(key.spec) | {"value_range": key.value_range}
+    stamps = [base64.b64encode(stamp).decode() for stamp in key.records.time_stamps]
+    facts = vars(key.spec) | vars(key.records)
+    facts |= {"value_range": key.value_range, "time_stamps": stamps, "lock": None}
+    facts |= vars(key.public)
     taken = facts[path.removeprefix("spec.")]
     if path == "value_range":
         value = [float(bound) for bound in value if type(bound) in (int, float)]

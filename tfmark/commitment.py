@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tfmark.derivation import leaf, merkle_root, subkey, weight_digest, weight_key
 from tfmark.errors import CommitmentError, InvalidArgumentError
 from tfmark.pixels import ValueRange, check_value_range
 from tfmark.spec import Spec
@@ -52,6 +53,13 @@ class Commitment:
             root, weights, spec.scheme, spec.image_shape, spec.num_classes, spec.num_marks,
             value_range, spec.owner,
         )  # fmt: skip
+
+    @classmethod
+    def derive(cls, spec: Spec, secret: bytes, value_range: ValueRange) -> Commitment:
+        """The commitment of the key with this secret."""
+        facts, subkeys = spec.canonical(), (subkey(secret, i) for i in range(spec.num_marks))
+        root = merkle_root([leaf(i, key, facts) for i, key in enumerate(subkeys)])
+        return cls.of(spec, root.hex(), weight_digest(weight_key(secret)).hex(), value_range)
 
     @property
     def document(self) -> bytes:

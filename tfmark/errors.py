@@ -3,6 +3,7 @@
 TfmarkError
 ├── InvalidArgumentError   (also a ValueError)  a caller's value cannot work
 ├── KeyFileError           (also a ValueError)  a key file is damaged or not one
+│   └── PassphraseError    a key file is locked, and not with this passphrase
 ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
 ├── CommitmentError        (also a ValueError)  a commitment.json is damaged or not one
 ├── TimeStampError         (also a ValueError)  a time stamp does not show what it should
@@ -27,6 +28,10 @@ class InvalidArgumentError(TfmarkError, ValueError):
 
 class KeyFileError(TfmarkError, ValueError):
     """A key file is damaged, truncated, or not a key file."""
+
+
+class PassphraseError(KeyFileError):
+    """A key file is locked, and there was no passphrase or another one."""
 
 
 class KeyFileExistsError(TfmarkError, FileExistsError):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tfmark import base_images as bases
-from tfmark import derivation, generation, keyfile, marks
+from tfmark import derivation, generation, key_format, keyfile, marks
 from tfmark.commitment import Commitment
 from tfmark.errors import InvalidArgumentError
+from tfmark.key_format import PublicKeyFacts
+from tfmark.key_lock import Lock
+from tfmark.key_records import Records
 from tfmark.marks import content
 from tfmark.pixels import Pixels, check_value_range, from_pixels
 from tfmark.spec import Spec
@@ -31,6 +36,10 @@ class WatermarkKey:
         base_images: uint8 array of shape `spec.base_shape`; the first `spec.num_verification` of
             each group are kept for verification.
         value_range: how the training pipeline scales pixels, such as (0, 1).
+
+    Attributes:
+        records: what happened to the key: how many marks were opened, and its time stamps.
+        path: the file that it was loaded from or saved to, `None` if there is none.
 
     Raises:
         InvalidArgumentError: if these do not fit together.
@@ -51,6 +60,8 @@ class WatermarkKey:
         self.spec = spec
         self.base_images = base_images
         self.value_range = check_value_range(value_range)
+        self.records = Records()
+        self.path: Path | None = None
         labels = {self._label(index) for index in range(spec.num_marks)}
         if len(labels) == 1 and float(spec.num_classes) ** (1 - spec.num_marks) < 1e-6:
             raise InvalidArgumentError("All marks of this key have the same label.")
@@ -118,43 +129,89 @@ class WatermarkKey:
             )
         )  # fmt: skip
 
-    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    def save(
+        self, path: str | os.PathLike[str], overwrite: bool = False, passphrase: str | None = None
+    ) -> None:
         """Write the key to a file that only its owner may read (mode 0600).
 
         Args:
             path: where to write.
-            overwrite: whether an existing file may be replaced. Defaults to `False`.
+            overwrite: whether an existing file may be replaced. Defaults to `False`. What a file of
+                the same key recorded is kept.
+            passphrase: what the key shall be encrypted with. Defaults to `None`: not at all.
 
         Raises:
             KeyFileExistsError: if the file exists and `overwrite` is `False`.
+            InvalidArgumentError: if the passphrase is empty or of the wrong type.
         """
-        data = keyfile.pack(self._secret, self.spec, self.base_images, self.value_range)
-        keyfile.write(path, data, overwrite)
+        lock = None if passphrase is None else Lock.new()
+        facts = PublicKeyFacts(self.spec, self.public, self.records, lock)
+        body = key_format.close(facts, self._secret, self.base_images, passphrase)
+        self.records = keyfile.save(path, facts, body, overwrite)
+        self.path = Path(path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> WatermarkKey:
+    def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> WatermarkKey:
         """Read a key from a file.
 
+        Args:
+            path: where it is.
+            passphrase: what opens it. Not looked at if the file is not locked.
+
         Raises:
+            PassphraseError: if the file is locked, and not with this passphrase.
             KeyFileError: if the file is damaged, truncated, or not a key file.
+            InvalidArgumentError: if the passphrase is empty or of the wrong type.
             OSError: if it cannot be read.
         """
-        fields = keyfile.unpack(keyfile.read(path))
-        return keyfile.checked(lambda: cls(*fields))
+        facts, body = key_format.unpack(keyfile.read(path))
+        secret, images = key_format.open_body(facts, body, passphrase)
+        key = key_format.checked(lambda: cls(secret, facts.spec, images, facts.value_range))
+        key.records, key.path = facts.records, Path(path)
+        return key
+
+    def open_next(self, count: int) -> int:
+        """Record that the next marks are opened, in the key's file too if there is one.
+
+        The next evidence starts behind them, whoever makes it with this file.
+
+        Args:
+            count: number of marks.
+
+        Returns:
+            The index of the first of them.
+
+        Raises:
+            InvalidArgumentError: if fewer are left.
+            KeyFileError: if `path` is a file of another key by now.
+            OSError: if it cannot be written.
+        """
+
+        def opened(records: Records) -> Records:
+            records = records.merged(self.records)
+            left = self.spec.num_marks - records.opened
+            if not (type(count) is int and 1 <= count <= left):
+                raise InvalidArgumentError(
+                    "Invalid value for argument `count`. Expected a number of marks, of which "
+                    f"{left} are left to open. Received: count={count!r}"
+                )
+            return replace(records, opened=records.opened + count)
+
+        if self.path is None:
+            self.records = opened(self.records)
+        else:
+            self.records = keyfile.update_records(self.path, opened, self.public)
+        return self.records.opened - count
 
     @cached_property
-    def commitment(self) -> str:
-        """Public hash that binds the key, 64 hex digits. Publish it before the model."""
-        spec = self.spec.canonical()
-        return derivation.merkle_root(
-            [derivation.leaf(i, self._subkey(i), spec) for i in range(self.spec.num_marks)]
-        ).hex()
-
-    @property
     def public(self) -> Commitment:
         """All that is published of the key; its `document` is what is time-stamped."""
-        weights = derivation.weight_digest(derivation.weight_key(self._secret)).hex()
-        return Commitment.of(self.spec, self.commitment, weights, self.value_range)
+        return Commitment.derive(self.spec, self._secret, self.value_range)
+
+    @property
+    def commitment(self) -> str:
+        """Public hash that binds the key, 64 hex digits. Publish it before the model."""
+        return self.public.commitment
 
     @cached_property
     def marks(self) -> tuple[Mark, ...]:

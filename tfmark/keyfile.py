@@ -1,91 +1,125 @@
-r"""The format of a key file: data alone, every field checked, every size bounded.
-
-    "tfmark key 1\n" | length of the header, 4 bytes, big-endian | header, JSON in UTF-8
-    | base images, uint8 | SHA-256 of all that stands before
-
-The header holds "secret" (hex), "value_range" and "spec" (the fields of `Spec`).
-"""
+"""Key files on a disk: read in bounds, written whole or not at all, changed by one at a time."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import contextlib
+import fcntl
 import os
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-import numpy as np
-
+from tfmark.commitment import Commitment
+from tfmark.derivation import SECRET_BYTES
 from tfmark.errors import InvalidArgumentError, KeyFileError, KeyFileExistsError
-from tfmark.pixels import Pixels, ValueRange
-from tfmark.spec import MAX_BASE_BYTES, Spec
+from tfmark.key_format import (
+    DIGEST,
+    MAGIC,
+    MAGIC_1,
+    MAX_HEADER,
+    PublicKeyFacts,
+    open_body,
+    pack,
+    unpack,
+)
+from tfmark.key_lock import TAG
+from tfmark.key_records import Records
+from tfmark.spec import MAX_BASE_BYTES
 
-MAGIC = b"tfmark key 1\n"
-MAX_HEADER = 1 << 16
-DIGEST = 32
+__all__ = ["PublicKeyFacts", "Records", "read", "read_public", "save", "update_records", "write"]
 
-T = TypeVar("T")
+LARGEST = len(MAGIC) + 4 + MAX_HEADER + SECRET_BYTES + MAX_BASE_BYTES + TAG + DIGEST
 
-
-def pack(secret: bytes, spec: Spec, base_images: Pixels, value_range: ValueRange) -> bytes:
-    """Bring the parts of a key into the format of a key file."""
-    facts = {"secret": secret.hex(), "value_range": value_range, "spec": asdict(spec)}
-    header = json.dumps(facts, sort_keys=True).encode()
-    content = MAGIC + len(header).to_bytes(4, "big") + header + base_images.tobytes()
-    return content + hashlib.sha256(content).digest()
-
-
-def unpack(data: bytes) -> tuple[bytes, Spec, Pixels, ValueRange]:
-    """Take the parts of a key out of a key file.
-
-    Raises:
-        KeyFileError: if anything about it is not as expected.
-    """
-    if not data.startswith(MAGIC):
-        raise KeyFileError("This is not a tfmark key file.")
-    content, digest = data[:-DIGEST], data[-DIGEST:]
-    if hashlib.sha256(content).digest() != digest:
-        raise KeyFileError("This key file is damaged or truncated: its checksum does not match.")
-    start = len(MAGIC) + 4
-    length = int.from_bytes(content[len(MAGIC) : start], "big")
-    if length > min(MAX_HEADER, len(content) - start):
-        raise KeyFileError(f"This key file is damaged: it claims a header of {length} bytes.")
-    pixels = content[start + length :]
-    return checked(lambda: _parts(json.loads(content[start : start + length]), pixels))
+PathLike = str | os.PathLike[str]
 
 
-def checked(make: Callable[[], T]) -> T:
-    """Call `make`; say of any value that cannot work that the key file is to blame.
-
-    The cause is not chained: it may hold secrets.
-    """
-    try:
-        return make()
-    except InvalidArgumentError as error:
-        problem = str(error)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        problem = f"a field is missing or of the wrong type ({type(error).__name__})"
-    raise KeyFileError(f"This key file is invalid: {problem}")
-
-
-def read(path: str | os.PathLike[str]) -> bytes:
+def read(path: PathLike) -> bytes:
     """Read a file that may be a key file, but no more than the largest one there can be."""
-    largest = len(MAGIC) + 4 + MAX_HEADER + MAX_BASE_BYTES + DIGEST
     with Path(path).open("rb") as file:
         data = file.read(len(MAGIC))
-        if data == MAGIC:
-            data += file.read(min(largest, os.fstat(file.fileno()).st_size))
+        if data in (MAGIC, MAGIC_1):
+            data += file.read(min(LARGEST, os.fstat(file.fileno()).st_size))
     return data
 
 
-def write(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
+def read_public(path: PathLike) -> PublicKeyFacts:
+    """What a key file shows without a passphrase.
+
+    They are checked against the secret where it is not locked. Where it is, only the passphrase
+    can tell whether somebody who could write the file changed them.
+
+    Raises:
+        KeyFileError: if the file is damaged, truncated, or not a key file.
+        OSError: if it cannot be read.
+    """
+    facts, body = unpack(read(path))
+    if not facts.locked:
+        open_body(facts, body)
+    return facts
+
+
+def update_records(
+    path: PathLike, change: Callable[[Records], Records], of: Commitment | None = None
+) -> Records:
+    """Change what a key file records, without its passphrase.
+
+    Other processes wait, so that none loses what another one wrote; a crash leaves the file as it
+    was, or as it is to be.
+
+    Args:
+        path: a key file.
+        change: takes the records in the file, and gives those to be written.
+        of: whose file it has to be. Defaults to anybody's.
+
+    Returns:
+        The records that were written.
+
+    Raises:
+        KeyFileError: if the file is damaged, not a key file, or of another key.
+        InvalidArgumentError: if opened marks are to be closed again, or there are not so many.
+        OSError: if it cannot be read or written.
+    """
+    path = Path(os.path.realpath(path))
+    with _alone(path):
+        facts, body = unpack(read(path))
+        if of is not None and facts.commitment != of:
+            raise KeyFileError(f"{path} is of another key by now.")
+        records = change(facts.records)
+        if records.opened < facts.records.opened:
+            raise InvalidArgumentError(
+                f"Expected at least {facts.records.opened} opened marks: what was shown stays "
+                f"shown. Received: {records.opened}"
+            )
+        if records != facts.records:
+            write(path, pack(replace(facts, records=records), body), overwrite=True)
+    return records
+
+
+def save(path: PathLike, facts: PublicKeyFacts, body: bytes, overwrite: bool) -> Records:
+    """Write a key file; if it replaces one of the same key, what that one records is kept.
+
+    Returns:
+        The records that were written.
+    """
+    if not (overwrite and Path(path).exists()):
+        write(path, pack(facts, body), overwrite)
+        return facts.records
+    path = Path(os.path.realpath(path))
+    with _alone(path):
+        with contextlib.suppress(KeyFileError):
+            before, _ = unpack(read(path))
+            if before.commitment == facts.commitment:
+                facts = replace(facts, records=facts.records.merged(before.records))
+        write(path, pack(facts, body), overwrite)
+    return facts.records
+
+
+def write(path: PathLike, data: bytes, overwrite: bool) -> None:
     """Write a file of mode 0600, whole or not at all."""
     path = Path(path)
     if overwrite:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".new")
     else:
         try:
             handle, name = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), str(path)
@@ -102,21 +136,25 @@ def write(path: str | os.PathLike[str], data: bytes, overwrite: bool) -> None:
     except BaseException:
         Path(name).unlink()
         raise
+    _sync(path.parent)
 
 
-def _parts(header: Any, pixels: bytes) -> tuple[bytes, Spec, Pixels, ValueRange]:
-    facts, (low, high) = header["spec"], header["value_range"]
-    if not (isinstance(facts, dict) and isinstance(header["value_range"], list)):
-        raise InvalidArgumentError("a field is of the wrong type")
-    facts.setdefault("owner", "")  # in keys of before there were owners
-    unknown = header.keys() ^ {"secret", "value_range", "spec"} | facts.keys() ^ _SPEC_FIELDS
-    if unknown:
-        raise InvalidArgumentError(f"missing or unknown fields {sorted(unknown)}")
-    spec = Spec(**facts | {"image_shape": tuple(facts["image_shape"])})
-    if len(pixels) != np.prod(spec.base_shape, dtype=np.int64):
-        raise InvalidArgumentError(f"{len(pixels)} bytes of base images, not {spec.base_shape}")
-    images = np.frombuffer(pixels, np.uint8).reshape(spec.base_shape)
-    return bytes.fromhex(header["secret"]), spec, images, (low, high)
+def _sync(folder: Path) -> None:
+    """Have a new name survive a power cut, where the file system can promise that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
-_SPEC_FIELDS = {field.name for field in fields(Spec)}
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process changes a file. It may have been replaced meanwhile."""
+    while True:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                yield
+                return

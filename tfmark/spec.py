@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -113,7 +114,7 @@ class Spec(Purpose):
             raise _invalid("base images", counts, "some for embedding beside those kept")
         if math.prod(self.base_shape) > MAX_BASE_BYTES:
             raise _invalid("base images", self.base_shape, f"at most {MAX_BASE_BYTES >> 20} MiB")
-        if not (isinstance(self.base_root, str) and len(self.base_root) == 64):
+        if not (isinstance(self.base_root, str) and re.fullmatch("[0-9a-f]{64}", self.base_root)):
             raise _invalid("base images", self.base_root, "a digest of 64 hex digits")
 
     @property
