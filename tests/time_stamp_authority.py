@@ -37,7 +37,7 @@ POLICY = "1.3.6.1.4.1.99999.1"
 NOW = datetime.now(UTC).replace(microsecond=0)
 YEAR = timedelta(days=365)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-_TIME_STAMPING = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), True
+TIME_STAMPING = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING]), True
 
 _CONFIG = """
 [tsa]
@@ -66,6 +66,7 @@ class Authority:
     signer: x509.Certificate
     key: Key
     intermediate_key: Key
+    root_key: Key
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -85,13 +86,33 @@ class Authority:
         """A time stamp of a document."""
         return self.reply(time_stamp_request(document)[0])
 
+    def issue(self, *extensions: Any, serial: int | None = None, **options: Any) -> x509.Certificate:
+        """Another certificate for the authority's key, from the same CA."""
+        name = common_name(self.signer)
+        options = {"ca": False, "serial": serial} | options
+        return certify(name, self.key, self.intermediate_key, self.intermediate, extensions=extensions, **options)
+
+
+def openssl_verifies(response: bytes, document: bytes, ca: bytes, folder: Path, at: datetime) -> bool:
+    """What OpenSSL says of a time stamp, with these certificates (PEM), at a time."""
+    for name, data in ("verify.tsr", response), ("verify.data", document), ("verify.pem", ca):
+        (folder / name).write_bytes(data)
+    files = "-data", "verify.data", "-in", "verify.tsr", "-CAfile", "verify.pem"
+    try:
+        openssl("ts", "-verify", *files, "-attime", str(int(at.timestamp())), folder=folder)
+    except AssertionError as error:
+        assert "time stamp routines" in str(error), error
+        return False
+    return True
+
 
 def openssl(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run OpenSSL; an error is a failed test."""
     assert OPENSSL is not None, "TFMARK_REQUIRE_OPENSSL is set, but there is no openssl"
-    return subprocess.run(
-        [OPENSSL, *map(str, arguments)], cwd=folder, check=True, capture_output=True, text=True
-    )
+    command = [OPENSSL, *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def make_authority(
@@ -113,17 +134,14 @@ def make_authority(
     root = certify(f"{name} root", root_key, root_key, None)
     intermediate = certify(f"{name} CA", intermediate_key, root_key, root)
     key: Key = rsa.generate_private_key(65537, 2048) if rsa_key else new_key()
-    signer = certify(name, key, intermediate_key, intermediate, valid, [_TIME_STAMPING], ca=False)
+    signer = certify(name, key, intermediate_key, intermediate, valid, [TIME_STAMPING], ca=False)
     for file, certificate in (("root", root), ("chain", intermediate), ("signer", signer)):
         (folder / f"{file}.pem").write_bytes(pem(certificate))
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    (folder / "signer.key").write_bytes(secret)
+    (folder / "signer.key").write_bytes(pem_of_key(key))
     (folder / "serial").write_text("1001\n")
     config = _CONFIG.format(folder=folder, digest=digest, policy=POLICY, ess=ess)
     (folder / "tsa.cnf").write_text(config)
-    return Authority(folder, root, intermediate, signer, key, intermediate_key)
+    return Authority(folder, root, intermediate, signer, key, intermediate_key, root_key)
 
 
 @contextmanager
@@ -150,7 +168,7 @@ def new_key() -> Key:
 def certify(
     name: str, key: Key, issuer_key: Key, issuer: x509.Certificate | None,
     valid: tuple[datetime, datetime] = (NOW - 5 * YEAR, NOW + 5 * YEAR), extensions: Any = (),
-    ca: bool | None = True, hash_of: Any = None,
+    ca: bool | None = True, serial: int | None = None,
 ) -> x509.Certificate:  # fmt: skip
     """A certificate; `ca` is `None` where it shall not say whether it is one of a CA."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -159,7 +177,7 @@ def certify(
         .subject_name(subject)
         .issuer_name(subject if issuer is None else issuer.subject)
         .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
+        .serial_number(serial or x509.random_serial_number())
         .not_valid_before(valid[0])
         .not_valid_after(valid[1])
     )
@@ -167,11 +185,21 @@ def certify(
         builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    return builder.sign(issuer_key, hash_of or hashes.SHA256())
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
 
 
 def pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(c.public_bytes(serialization.Encoding.PEM) for c in certificates)
+
+
+def pem_of_key(key: Key) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
 
 
 def der(certificate: x509.Certificate) -> bytes:
@@ -205,7 +233,7 @@ def forge(
     if certificates is not None:
         data["certificates"] = cms.CertificateSet([cms.Certificate.load(der(c)) for c in certificates])  # fmt: skip
     change(info, data)
-    content = info.dump(force=True)
+    content = info.dump()
     data["encap_content_info"] = {
         "content_type": "tst_info",
         "content": core.ParsableOctetString(content),
@@ -213,7 +241,7 @@ def forge(
     sign(one, content, key, signer, digest)
     data["digest_algorithms"] = [{"algorithm": digest}]
     parsed["time_stamp_token"]["content"] = data
-    return parsed.dump(force=True)
+    return parsed.dump()
 
 
 def sign(one: Any, content: bytes, key: Key, signer: x509.Certificate | None, digest: str) -> None:
@@ -225,7 +253,7 @@ def sign(one: Any, content: bytes, key: Key, signer: x509.Certificate | None, di
             attribute["values"] = [
                 {"certs": [{"cert_hash": hashlib.sha256(der(signer)).digest()}]}
             ]
-    signed = b"\x31" + one["signed_attrs"].dump(force=True)[1:]
+    signed = b"\x31" + one["signed_attrs"].dump()[1:]
     hash_of = getattr(hashes, digest.upper())()
     one["digest_algorithm"] = {"algorithm": digest}
     if isinstance(key, rsa.RSAPrivateKey):

@@ -7,6 +7,7 @@ TfmarkError
 ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
 ├── CommitmentError        (also a ValueError)  a commitment.json is damaged or not one
 ├── TimeStampError         (also a ValueError)  a time stamp does not show what it should
+│   └── UntrustedTimeStampError  its authority does not chain to a trusted root
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
 └── EndpointError          a suspect could not be asked properly
@@ -44,6 +45,10 @@ class CommitmentError(TfmarkError, ValueError):
 
 class TimeStampError(TfmarkError, ValueError):
     """A time stamp is damaged, or does not show what it should."""
+
+
+class UntrustedTimeStampError(TimeStampError):
+    """A time stamp's authority does not chain to a root that is trusted."""
 
 
 class DatasetError(TfmarkError):

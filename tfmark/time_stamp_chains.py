@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tfmark.errors import InvalidArgumentError, TimeStampError
+from tfmark.errors import InvalidArgumentError, TimeStampError, UntrustedTimeStampError
 
 MAX_BUNDLE = 1 << 22  # bytes; the bundles of systems have 200 thousand
 Certificates = tuple[x509.Certificate, ...]
@@ -46,7 +48,38 @@ def system_certificates() -> Certificates:
     They are not chosen for time stamps, but many public authorities have theirs from one of them.
     """
     found = ssl.create_default_context().get_ca_certs(binary_form=True)
-    return tuple(_readable(found))
+    if not found and (folder := ssl.get_default_verify_paths().capath):  # OpenSSL reads it late
+        files = sorted(Path(folder).glob("*.[0-9]"))
+        found = [ssl.PEM_cert_to_DER_cert(file.read_text()) for file in files]
+    certificates = []
+    for data in found:
+        with contextlib.suppress(ValueError):  # one odd certificate does not spoil the others
+            certificates.append(load_certificate(data))
+    return tuple(certificates)
+
+
+def load_certificate(data: bytes) -> x509.Certificate:
+    """Read one certificate (DER).
+
+    Raises:
+        ValueError: if it is none.
+    """
+    with _old_roots():
+        return x509.load_der_x509_certificate(data)
+
+
+def serial_number(certificate: x509.Certificate) -> int:
+    """The number that its issuer gave a certificate."""
+    with _old_roots():
+        return certificate.serial_number
+
+
+@contextlib.contextmanager
+def _old_roots() -> Iterator[None]:
+    """Some have the serial number 0, of which `cryptography` warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
 
 
 def check_chain(
@@ -65,7 +98,8 @@ def check_chain(
         time: when it signed, in UTC.
 
     Raises:
-        TimeStampError: if it was not.
+        UntrustedTimeStampError: if it does not chain to a root that is trusted.
+        TimeStampError: if it was not valid then, or is for something else.
     """
     _check_use(signer)
     if not signer.not_valid_before_utc <= time <= signer.not_valid_after_utc:
@@ -88,7 +122,7 @@ def check_chain(
         policy.verify(signer, [*others, *ca])
     except (verification.VerificationError, ValueError, UnsupportedAlgorithm) as error:
         reason = str(error).rpartition("candidates exhausted")[2].strip(": ") or "no issuer known"
-        raise TimeStampError(
+        raise UntrustedTimeStampError(
             "The authority's certificate does not chain to one of the CA certificates, as of "
             f"{time:%Y-%m-%d %H:%M:%S} ({reason})."
         ) from None
@@ -136,12 +170,3 @@ _CA = (
     .may_be_present(x509.KeyUsage, _EITHER, _may_certify)
     .may_be_present(x509.ExtendedKeyUsage, _EITHER, _for_time_stamps)
 )
-
-
-def _readable(certificates: Iterable[bytes]) -> Certificates:
-    """Those that can be read: one odd certificate of a system does not spoil the others."""
-    found = []
-    for data in certificates:
-        with contextlib.suppress(ValueError):
-            found.append(x509.load_der_x509_certificate(data))
-    return tuple(found)

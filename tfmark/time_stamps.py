@@ -6,11 +6,11 @@ Pure functions: they ask nobody, and take no look at the clock.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from asn1crypto import tsp
 from cryptography import x509
@@ -45,6 +45,13 @@ class TimeStamp:
     authority: str
     policy: str
     serial: int
+
+    def __str__(self) -> str:
+        within = "" if self.accuracy is None else f" (± {self.accuracy.total_seconds():g} s)"
+        return (
+            f"{self.time:%Y-%m-%d %H:%M:%S} UTC{within} by {self.authority or 'nobody named'}, "
+            f"policy {self.policy}, serial number {self.serial}"
+        )
 
 
 def time_stamp_request(document: bytes) -> tuple[bytes, int]:
@@ -102,7 +109,8 @@ def check_time_stamp(
         A `TimeStamp`.
 
     Raises:
-        TimeStampError: if the stamp does not show that, with the step that failed.
+        TimeStampError: if the stamp does not show that, with the step that failed; an
+            `UntrustedTimeStampError` where that is the chain to a root.
 
     Reference:
         RFC 3161 for the time stamps, RFC 5652 for their signatures, RFC 5816 for how they name a
@@ -110,7 +118,7 @@ def check_time_stamp(
     """
     token = read_token(response)
     algorithm, imprint = token.imprint
-    if not hmac.compare_digest(_digest(algorithm, document), imprint):
+    if _digest(algorithm, document) != imprint:
         raise TimeStampError("This time stamp is one of another document.")
     if nonce is not None and token.nonce != nonce:
         raise TimeStampError("This time stamp answers another request: its nonce is not ours.")
@@ -148,25 +156,29 @@ def _signer(token: Token, certificates: Sequence[x509.Certificate]) -> x509.Cert
 
 def _check_signature(token: Token, signer: x509.Certificate) -> None:
     algorithm, digest = token.content_digest
-    if not hmac.compare_digest(_digest(algorithm, token.content), digest):
+    if _digest(algorithm, token.content) != digest:
         raise TimeStampError("This time stamp was changed: its signature is over something else.")
-    # A signature's name holds its hash, or else that hash is the one of the content.
-    name, _, kind = token.signature_algorithm.partition("_")
-    name, kind = (algorithm, "rsa") if name == "rsassa" and kind == "pkcs1v15" else (name, kind)
-    key = signer.public_key()
     try:
-        if name in _HASHES and kind == "rsa" and isinstance(key, rsa.RSAPublicKey):
-            key.verify(token.signature, token.signed, padding.PKCS1v15(), _HASHES[name])
-        elif name in _HASHES and kind == "ecdsa" and isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(token.signature, token.signed, ec.ECDSA(_HASHES[name]))
-        else:
-            raise TimeStampError(
-                "Expected a signature with RSA or ECDSA and SHA-256, SHA-384 or SHA-512. "
-                f"Received: {token.signature_algorithm}"
-            )
-    except (InvalidSignature, ValueError, UnsupportedAlgorithm) as error:
-        if isinstance(error, TimeStampError):
-            raise
+        key = signer.public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise TimeStampError(f"The authority's key cannot be used ({error}).") from None
+    verify: Callable[[], None]
+    # The name of a signature begins with its hash; where it does not, that is the content's.
+    plain = token.signature_algorithm == "rsassa_pkcs1v15"
+    name, _, kind = (f"{algorithm}_rsa" if plain else token.signature_algorithm).partition("_")
+    if kind == "rsa" and name in _HASHES and isinstance(key, rsa.RSAPublicKey):
+        how = padding.PKCS1v15(), _HASHES[name]
+        verify = partial(key.verify, token.signature, token.signed, *how)
+    elif kind == "ecdsa" and name in _HASHES and isinstance(key, ec.EllipticCurvePublicKey):
+        verify = partial(key.verify, token.signature, token.signed, ec.ECDSA(_HASHES[name]))
+    else:
+        raise TimeStampError(
+            "Expected a signature with RSA or ECDSA and SHA-256, SHA-384 or SHA-512. "
+            f"Received: {token.signature_algorithm}"
+        )
+    try:
+        verify()
+    except InvalidSignature:
         raise TimeStampError("The signature of this time stamp is wrong.") from None
 
 
