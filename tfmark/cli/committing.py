@@ -23,7 +23,7 @@ NEW = click.Path(dir_okay=False, path_type=Path)
 def commit(key: Path, out: Path, overwrite: bool) -> None:
     """Print the commitment of KEY, and write it to a file to publish.
 
-    Nothing in it is secret, and no passphrase is needed. Publish it, or have it stamped with `tfmark
+    Nothing in it is secret, and no passphrase is needed. Publish it, or have it stamped by `tfmark
     timestamp`, before the model leaves the house.
     """
     from tfmark.keyfile import read_public
