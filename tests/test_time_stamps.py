@@ -109,8 +109,12 @@ def test_another_root_is_not_trusted_even_of_the_same_name(authority, stamped, t
     same_name = make_authority(tmp_path / "same")
     assert same_name.root.subject == authority.root.subject
     other = make_authority(tmp_path / "other", "Somebody else")
-    for ca in ([same_name.root], [other.root, other.intermediate], system_certificates()):
-        refused(stamped, ca, "does not chain", UntrustedTimeStampError)
+    for ca, why in (
+        ([same_name.root], "signature does not match"),
+        ([other.root, other.intermediate], "none of them issued it"),
+        ([*system_certificates(), other.root], "none of them issued it"),
+    ):
+        refused(stamped, ca, rf"does not chain .*\({why}\)", UntrustedTimeStampError)
     refused(stamped, [authority.intermediate], "Expected a root")
     refused(stamped, [], "Expected a root")
 

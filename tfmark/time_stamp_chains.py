@@ -41,9 +41,9 @@ def load_certificates(path: str | os.PathLike[str]) -> Certificates:
     try:
         with _old_roots():
             return tuple(map(_readable, x509.load_pem_x509_certificates(data)))
-    except _ODD as error:
+    except _ODD:
         raise InvalidArgumentError(
-            f"Expected certificates in PEM, with lines of BEGIN CERTIFICATE, in {path}: {error}"
+            f"Expected certificates in PEM, each behind a line of BEGIN CERTIFICATE, in {path}."
         ) from None
 
 
@@ -141,11 +141,18 @@ def check_chain(
     try:
         policy.verify(signer, [*others, *ca])
     except (verification.VerificationError, *_ODD) as error:
-        reason = str(error).rpartition("candidates exhausted")[2].strip(": ") or "no issuer known"
         raise UntrustedTimeStampError(
             "The authority's certificate does not chain to one of the CA certificates, as of "
-            f"{time:%Y-%m-%d %H:%M:%S} ({reason})."
+            f"{time:%Y-%m-%d %H:%M:%S} ({_reason(error)})."
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What `cryptography` says, without the names in certificates, which may be anything."""
+    text = str(error).partition(" (encountered")[0]
+    if "no interior errors" in text:
+        return "none of them issued it"
+    return text.removeprefix("validation failed: ").removeprefix("candidates exhausted: ")
 
 
 def _check_use(signer: x509.Certificate) -> None:
@@ -160,9 +167,7 @@ def _check_use(signer: x509.Certificate) -> None:
             "The authority's certificate is not for time stamps alone: expected the critical "
             "extended key usage timeStamping."
         )
-    keys = [
-        extension.value for extension in extensions if isinstance(extension.value, x509.KeyUsage)
-    ]
+    keys = [e.value for e in extensions if isinstance(e.value, x509.KeyUsage)]
     if any(not (key.digital_signature or key.content_commitment) for key in keys):
         raise TimeStampError("The authority's certificate is not for signatures.")
 

@@ -40,8 +40,9 @@ def commit(key: Path, out: Path, overwrite: bool) -> None:
 @KEY
 @click.option("--tsa", required=True, metavar="URL", help="Address of the authority.")
 @click.option("--ca", type=FILE, metavar="CA.pem",
-              help="Root of the authority, with intermediate certificates if it does not send "
-                   "them.  [default: those of the system]")  # fmt: skip
+              help="Root by which the stamp is checked, with intermediate certificates if the "
+                   "authority does not send them (--cacert is for TLS).  [default: those of the "
+                   "system]")  # fmt: skip
 @click.option("--out", type=NEW, metavar="FILE.tsr",
               help="Write the time stamp to this file as well.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace that file if there is one.")
@@ -74,7 +75,8 @@ def timestamp(
     if out is not None:
         out.write_bytes(response)
     click.echo(str(stamp))
-    click.echo(f"kept in {key}: {len(records.time_stamps)} time stamps of {commitment.commitment}")
+    count = len(records.time_stamps)
+    click.echo(f"kept in {key}: {count} time stamp{'s' * (count > 1)} of {commitment.commitment}")
 
 
 def _check_free(path: Path, overwrite: bool) -> None:
