@@ -456,7 +456,7 @@ def test_a_bug_in_an_endpoint_does_not_end_the_scan(tmp_path, monkeypatch):
     assert "ZeroDivisionError" in told.stdout
 
 
-HEADER = Header(KEY.commitment, 1e-9, 3, "0" * 64)
+HEADER = Header(KEY.commitment, 0, 1e-9, 3, "0" * 64)
 ADDRESSES = ["http://a/v1/models/m", "http://b/v1/models/m", "http://c/v1/models/m"]
 
 
@@ -669,10 +669,10 @@ def test_what_follows_from_what(tmp_path, facts, damaged, queries, verdict):
 @pytest.mark.parametrize(
     ("other", "text"),
     [
-        (Header("f" * 64, 1e-9, 3, "0" * 64), "commitment of the key"),
-        (Header(KEY.commitment, 1e-6, 3, "0" * 64), "alpha 1e-06, not 1e-09"),
-        (Header(KEY.commitment, 1e-9, 4, "0" * 64), "number of endpoints 4, not 3"),
-        (Header(KEY.commitment, 1e-9, 3, "1" * 64), "hash of the list"),
+        (Header("f" * 64, 0, 1e-9, 3, "0" * 64), "commitment of the key"),
+        (Header(KEY.commitment, 0, 1e-6, 3, "0" * 64), "alpha 1e-06, not 1e-09"),
+        (Header(KEY.commitment, 0, 1e-9, 4, "0" * 64), "number of endpoints 4, not 3"),
+        (Header(KEY.commitment, 0, 1e-9, 3, "1" * 64), "hash of the list"),
     ],
 )
 def test_the_journal_of_another_scan_is_refused(tmp_path, other, text):

@@ -27,9 +27,14 @@ from tests.time_stamp_authority import (
     pem_of_key,
 )
 from tfmark.errors import InvalidArgumentError, TimeStampError, UntrustedTimeStampError
-from tfmark.time_stamp_chains import load_certificates, system_certificates
 from tfmark.time_stamp_tokens import MAX_RESPONSE
-from tfmark.time_stamps import check_time_stamp, read_time_stamp, time_stamp_request
+from tfmark.time_stamps import (
+    check_time_stamp,
+    load_certificates,
+    read_time_stamp,
+    system_certificates,
+    time_stamp_request,
+)
 
 pytestmark = needs_openssl
 DOCUMENT = b'{"tfmark": "tfmark commitment 1"}\n'
@@ -99,7 +104,7 @@ def test_certificates_come_from_the_stamp_or_from_the_caller(authority, stamped,
     openssl("ts", "-query", *files, folder=tmp_path)  # without -cert: the answer has none
     bare = authority.reply((tmp_path / "bare.tsq").read_bytes())
     assert read_time_stamp(bare).authority == ""
-    refused(bare, [root, intermediate], "neither in the time stamp nor among the CA")
+    refused(bare, [root, intermediate], "neither in the time stamp nor", UntrustedTimeStampError)
     stamp = check_time_stamp(bare, DOCUMENT, [signer, intermediate, root])
     assert stamp.authority == common_name(signer)
     refused(bare, [signer, root], "does not chain", UntrustedTimeStampError)
@@ -115,8 +120,8 @@ def test_another_root_is_not_trusted_even_of_the_same_name(authority, stamped, t
         ([*system_certificates(), other.root], "none of them issued it"),
     ):
         refused(stamped, ca, rf"does not chain .*\({why}\)", UntrustedTimeStampError)
-    refused(stamped, [authority.intermediate], "Expected a root")
-    refused(stamped, [], "Expected a root")
+    refused(stamped, [authority.intermediate], "Expected a root", UntrustedTimeStampError)
+    refused(stamped, [], "Expected a root", UntrustedTimeStampError)
 
 
 def test_a_stamp_outlives_the_certificates(tmp_path):

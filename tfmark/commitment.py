@@ -6,9 +6,17 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from tfmark.derivation import leaf, merkle_root, subkey, weight_digest, weight_key
+from tfmark.derivation import (
+    leaf,
+    merkle_root,
+    signing_key,
+    subkey,
+    weight_digest,
+    weight_key,
+)
 from tfmark.errors import CommitmentError, InvalidArgumentError
 from tfmark.pixels import ValueRange, check_value_range
+from tfmark.signing import verification_key
 from tfmark.spec import Spec
 
 KIND = "tfmark commitment 1"
@@ -28,6 +36,8 @@ class Commitment:
     Attributes:
         commitment: Merkle root over the marks, 64 hex digits.
         weights: digest of the key of the mark in the weights, 64 hex digits.
+        signer: Ed25519 key with which the owner's signature under evidence is checked, 64 hex
+            digits.
         scheme: kind of mark.
         image_shape: shape of one image.
         num_classes: number of classes K.
@@ -39,6 +49,7 @@ class Commitment:
 
     commitment: str
     weights: str
+    signer: str
     scheme: str
     image_shape: tuple[int, ...]
     num_classes: int
@@ -47,11 +58,13 @@ class Commitment:
     owner: str
 
     @classmethod
-    def of(cls, spec: Spec, root: str, weights: str, value_range: ValueRange) -> Commitment:
+    def of(
+        cls, spec: Spec, root: str, weights: str, signer: str, value_range: ValueRange
+    ) -> Commitment:
         """The commitment of a key with this specification and Merkle root."""
         return cls(
-            root, weights, spec.scheme, spec.image_shape, spec.num_classes, spec.num_marks,
-            value_range, spec.owner,
+            root, weights, signer, spec.scheme, spec.image_shape, spec.num_classes,
+            spec.num_marks, value_range, spec.owner,
         )  # fmt: skip
 
     @classmethod
@@ -59,7 +72,8 @@ class Commitment:
         """The commitment of the key with this secret."""
         facts, subkeys = spec.canonical(), (subkey(secret, i) for i in range(spec.num_marks))
         root = merkle_root([leaf(i, key, facts) for i, key in enumerate(subkeys)])
-        return cls.of(spec, root.hex(), weight_digest(weight_key(secret)).hex(), value_range)
+        weights, signer = weight_digest(weight_key(secret)), verification_key(signing_key(secret))
+        return cls.of(spec, root.hex(), weights.hex(), signer.hex(), value_range)
 
     @property
     def document(self) -> bytes:
@@ -69,6 +83,7 @@ class Commitment:
             "owner": self.owner,
             "commitment": self.commitment,
             "weights": self.weights,
+            "signer": self.signer,
             "scheme": self.scheme,
             "image_shape": list(self.image_shape),
             "num_classes": self.num_classes,
@@ -107,7 +122,7 @@ def read_commitment(document: bytes) -> Commitment:
 
 
 def _commitment(facts: dict[str, Any]) -> Commitment:
-    root, weights = digests = facts["commitment"], facts["weights"]
+    root, weights, signer = digests = facts["commitment"], facts["weights"], facts["signer"]
     if not all(len(digest) == _DIGEST and bytes.fromhex(digest) for digest in digests):
         raise InvalidArgumentError("Expected digests of 64 hex digits.")
     if not all(type(facts[name]) is int for name in _NUMBERS):
@@ -117,6 +132,7 @@ def _commitment(facts: dict[str, Any]) -> Commitment:
     return Commitment(
         root,
         weights,
+        signer,
         scheme=facts["scheme"],
         image_shape=tuple(facts["image_shape"]),
         num_classes=facts["num_classes"],

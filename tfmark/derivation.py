@@ -8,6 +8,7 @@ give the same marks and labels on any machine, for as long as there is a format 
     commitment = Merkle root over all leaf_i
     pattern_i, label_i  are drawn from SHAKE-256(k_i || commitment || purpose)
     k_weights  = HMAC-SHA256(secret, "tfmark/v1/weights")
+    k_signing  = HMAC-SHA256(secret, "tfmark/v1/signing")
 
 `i` is four bytes, big-endian. Labels depend on the root, and the root on every subkey: nobody can
 try out subkeys one by one until the labels suit somebody else's model.
@@ -42,6 +43,11 @@ def subkey(secret: bytes, index: int) -> bytes:
 def weight_key(secret: bytes) -> bytes:
     """The 32 bytes from which the mark in the weights is made, bound by their `weight_digest`."""
     return hmac.digest(secret, b"tfmark/v1/weights", "sha256")
+
+
+def signing_key(secret: bytes) -> bytes:
+    """The 32 bytes with which the owner signs evidence."""
+    return hmac.digest(secret, b"tfmark/v1/signing", "sha256")
 
 
 def weight_digest(key: bytes) -> bytes:
@@ -138,6 +144,22 @@ class Stream:
             other = self.below(last + 1)
             order[last], order[other] = order[other], order[last]
         return order
+
+
+def mark_stream(key: bytes, commitment: bytes, purpose: bytes) -> Stream:
+    """The stream that a mark's "pattern" or "label" is drawn from.
+
+    Args:
+        key: subkey of the mark.
+        commitment: the Merkle root, 32 bytes.
+        purpose: b"pattern" or b"label".
+    """
+    return Stream(key, commitment, purpose)
+
+
+def mark_label(key: bytes, commitment: bytes, num_classes: int) -> int:
+    """The label of the mark with this subkey, uniform from 0 to `num_classes - 1`."""
+    return mark_stream(key, commitment, b"label").below(num_classes)
 
 
 def _split(count: int) -> int:

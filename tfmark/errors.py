@@ -8,6 +8,7 @@ TfmarkError
 ├── CommitmentError        (also a ValueError)  a commitment.json is damaged or not one
 ├── TimeStampError         (also a ValueError)  a time stamp does not show what it should
 │   └── UntrustedTimeStampError  its authority does not chain to a trusted root
+├── EvidenceError          (also a ValueError)  a file of evidence is damaged or does not hold
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
 └── EndpointError          a suspect could not be asked properly
@@ -49,6 +50,10 @@ class TimeStampError(TfmarkError, ValueError):
 
 class UntrustedTimeStampError(TimeStampError):
     """A time stamp's authority does not chain to a root that is trusted."""
+
+
+class EvidenceError(TfmarkError, ValueError):
+    """A file of evidence is damaged, is not one, or does not prove what it says."""
 
 
 class DatasetError(TfmarkError):

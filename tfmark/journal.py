@@ -31,6 +31,7 @@ _SUM_LENGTH = len(_SUM % ("0" * 16))
 _NAMES = {
     "format": "version of the format",
     "commitment": "commitment of the key",
+    "opened": "number of marks opened before",
     "alpha": "alpha",
     "endpoints": "number of endpoints",
     "list": "hash of the list of endpoints",
@@ -43,12 +44,14 @@ class Header:
 
     Attributes:
         commitment: the key's.
+        opened: how many of its marks had been opened before.
         alpha: error rate of the whole scan.
         endpoints: number of endpoints that it is shared by.
         list: SHA-256 of their addresses.
     """
 
     commitment: str
+    opened: int
     alpha: float
     endpoints: int
     list: str

@@ -20,6 +20,7 @@ from tfmark.key_lock import Lock
 from tfmark.key_records import Records
 from tfmark.marks import content
 from tfmark.pixels import Pixels, check_value_range, from_pixels
+from tfmark.signing import sign
 from tfmark.spec import Spec
 from tfmark.triggers import Ints, Mark, TriggerSet
 
@@ -216,10 +217,7 @@ class WatermarkKey:
     @cached_property
     def marks(self) -> tuple[Mark, ...]:
         """All marks, in the order in which they are asked and opened."""
-        patterns = [
-            marks.draw(self.spec, i, self._stream(i, b"pattern"))
-            for i in range(self.spec.num_marks)
-        ]
+        patterns = [marks.draw(self.spec, i, self._stream(i)) for i in range(self.spec.num_marks)]
         return tuple(Mark(i, self._label(i), pattern) for i, pattern in enumerate(patterns))
 
     def triggers(self, per_mark: int = 1, split: str = "verification") -> TriggerSet:
@@ -250,6 +248,14 @@ class WatermarkKey:
         indices = np.tile(np.arange(self.spec.num_marks), per_mark)
         repeats = np.arange(len(indices)) // self.spec.num_marks
         return self.render(indices, indices // self.spec.base_groups + repeats, split)
+
+    def fresh_triggers(self) -> TriggerSet:
+        """Triggers of the marks that were not opened yet, in the order in which they are asked.
+
+        Each stands on the base image of its first trigger in `triggers()`: no mark has two.
+        """
+        indices = np.arange(self.records.opened, self.spec.num_marks)
+        return self.render(indices, indices // self.spec.base_groups, "verification")
 
     def render(self, indices: Ints, slots: Ints, split: str) -> TriggerSet:
         """Put marks `indices` on base images `slots` (modulo their number) of a split."""
@@ -282,11 +288,20 @@ class WatermarkKey:
             f"commitment={self.commitment}>"
         )
 
-    def _subkey(self, index: int) -> bytes:
+    def subkey(self, index: int) -> bytes:
+        """The secret of one mark: whoever has it has the mark, and nothing else."""
         return derivation.subkey(self._secret, index)
 
-    def _stream(self, index: int, purpose: bytes) -> derivation.Stream:
-        return derivation.Stream(self._subkey(index), bytes.fromhex(self.commitment), purpose)
+    def sign(self, content: bytes) -> bytes:
+        """The owner's signature under some content, which `public.signer` checks, 64 bytes."""
+        return sign(derivation.signing_key(self._secret), content)
+
+    def _stream(self, index: int) -> derivation.Stream:
+        return derivation.mark_stream(self.subkey(index), self._root, b"pattern")
 
     def _label(self, index: int) -> int:
-        return self._stream(index, b"label").below(self.spec.num_classes)
+        return derivation.mark_label(self.subkey(index), self._root, self.spec.num_classes)
+
+    @property
+    def _root(self) -> bytes:
+        return bytes.fromhex(self.commitment)

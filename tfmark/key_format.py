@@ -3,10 +3,11 @@ r"""The format of a key file: data alone, every field checked, every size bounde
     "tfmark key 2\n" | length of the header, 4 bytes, big-endian | header, JSON in UTF-8
     | body | SHA-256 of all that stands before
 
-The header is public. It holds "spec" (the fields of `Spec`), "value_range", "commitment" and
-"weights" (digests in hex), "lock" (`Lock`, or null), and what may change: the fields of `Records`.
-The body is the secret and behind it the base images, uint8. With a lock it is encrypted, bound to
-all of the header but the records, so that these change without the passphrase.
+The header is public. It holds "spec" (the fields of `Spec`), "value_range", "commitment",
+"weights" and "signer" (in hex, see `Commitment`), "lock" (`Lock`, or null), and what may change:
+the fields of `Records`. The body is the secret and behind it the base images, uint8. With a lock it
+is encrypted, bound to all of the header but the records, so that these change without the
+passphrase.
 
 Format 1 is read too. Its header had "secret" (hex), "value_range" and "spec"; its body no secret.
 """
@@ -80,6 +81,7 @@ class PublicKeyFacts:
             "value_range": list(self.value_range),
             "commitment": self.commitment.commitment,
             "weights": self.commitment.weights,
+            "signer": self.commitment.signer,
             "lock": None if self.lock is None else self.lock.to_json(),
         }
 
@@ -162,10 +164,10 @@ def _bound(facts: PublicKeyFacts) -> bytes:
 
 
 def _parts(header: Any, body: bytes) -> tuple[PublicKeyFacts, bytes]:
-    _check_fields(header, {"spec", "value_range", "commitment", "weights", "lock"}
+    _check_fields(header, {"spec", "value_range", "commitment", "weights", "signer", "lock"}
                   | key_records.FIELDS)  # fmt: skip
     spec = _spec(header["spec"])
-    digests = header["commitment"], header["weights"]
+    digests = header["commitment"], header["weights"], header["signer"]
     if not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
         raise InvalidArgumentError("Expected digests of 64 hex digits.")
     commitment = Commitment.of(spec, *digests, _value_range(header["value_range"]))

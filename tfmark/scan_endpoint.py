@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,13 +39,13 @@ class StoppableConnection(Connection):
     def _tls(self) -> ssl.SSLContext:
         return super().tls()
 
-    def pace(self, sleep: Callable[[float], None] = time.sleep) -> Callable[[], None]:
+    def wait(self, seconds: float) -> None:
+        """See `Connection.wait`."""
+        self.stop.wait(seconds)
+
+    def pace(self, sleep: Callable[[float], None] | None = None) -> Callable[[], None]:
         """See `Connection.pace`."""
-
-        def sleep_unless_stopped(seconds: float) -> None:
-            self.stop.wait(seconds)
-
-        wait = super().pace(sleep_unless_stopped)
+        wait = super().pace(sleep)
 
         def wait_unless_stopped() -> None:
             wait()

@@ -12,6 +12,7 @@ from dataclasses import fields
 from functools import cached_property
 from typing import Any, NamedTuple, Unpack
 
+from tfmark.asking import ask
 from tfmark.endpoint_list import hash_of, shown
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import json_size
@@ -30,7 +31,6 @@ from tfmark.scan_progress import (
 from tfmark.sequential import SequentialTest, corrected_alpha
 from tfmark.triggers import TriggerSet
 from tfmark.verdict import Verdict
-from tfmark.verification import ask
 
 GRACE = 2.0  # seconds, on top of the time-out, for answers that are on their way when it stops
 
@@ -77,7 +77,8 @@ class Scan:
         retry: bool = False,
         **options: Unpack[EndpointOptions],
     ):
-        marks, classes = key.spec.num_marks, key.spec.num_classes
+        opened, classes = key.records.opened, key.spec.num_classes
+        marks = key.spec.num_marks - opened
         self.alpha_each = corrected_alpha(marks, classes, alpha, len(addresses))
         self.stop = threading.Event()
         self._terms = marks, classes, self.alpha_each
@@ -89,7 +90,7 @@ class Scan:
         self._task = Task(key.spec.image_shape, key.value_range, key.spec.num_classes)
         self._at_once = self._dialect.batch_size or _fitting(key, self._dialect)
         self._threads, self._retry, self._lock = concurrency, retry, threading.Lock()
-        header = Header(key.commitment, alpha, len(addresses), hash_of(addresses))
+        header = Header(key.commitment, opened, alpha, len(addresses), hash_of(addresses))
         self.journal = Journal(path, header)
         self._restored = restore(self.journal, addresses, self._test)
         self._todo = (i for i in range(len(addresses)) if not self._is_finished(i))
@@ -135,7 +136,7 @@ class Scan:
 
     @cached_property
     def _triggers(self) -> TriggerSet:
-        return self._key.triggers()
+        return self._key.fresh_triggers()
 
     def _is_finished(self, index: int) -> bool:
         problem = self._restored.verdicts.get(index)
@@ -168,7 +169,7 @@ class Scan:
             stop=self.stop,
         )  # fmt: skip
         suspect = LateEndpoint(address, self._task, self._dialect, self._connection)
-        verdict = ask(suspect, self._key, test, self._triggers)
+        verdict = ask(suspect, self._triggers, test)
         self.journal.write(verdict_facts(index, endpoint, verdict))
         return Result(endpoint, verdict)
 

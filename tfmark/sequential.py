@@ -28,6 +28,9 @@ class SequentialTest:
         matches: number of them that were the label of their mark.
         missing: number of them that were none.
         best: natural logarithm of the highest evidence so far.
+        log_tries: natural logarithm of the number of tries that whoever asks could have had, by
+            choosing how to ask once the answers were known (see `tfmark.evidence.choices`): the
+            evidence has to be so much higher, by the union bound. 0 for an owner's own question.
 
     Raises:
         InvalidArgumentError: if so many marks cannot prove anything at `alpha`.
@@ -40,21 +43,34 @@ class SequentialTest:
     matches: int = 0
     missing: int = 0
     best: float = 0.0
+    log_tries: float = 0.0
 
     def __post_init__(self) -> None:
         _check_alpha(self.alpha)
         most = statistics.evidence_of(self.num_marks, self.num_marks, self.num_classes)
-        if most < -math.log(self.alpha):
+        if not self._alpha_each or most < self._needed:
+            what = f"{self.num_marks} marks of {self.num_classes} classes cannot prove more"
+            if self.log_tries:
+                what += f", as 10^{self.log_tries / math.log(10):.1f} tries have to be counted"
+            smallest = self.log_tries - most
+            expected = f"at least {_rounded_up(smallest):.2g}" if smallest < 0 else "more marks"
             raise InvalidArgumentError(
-                "Invalid value for argument `alpha`. Expected at least "
-                f"{_rounded_up(-most):.2g}: {self.num_marks} marks of {self.num_classes} classes "
-                f"cannot prove more. Received: alpha={self.alpha!r}"
+                f"Invalid value for argument `alpha`. Expected {expected}: {what}. "
+                f"Received: alpha={self.alpha!r}"
             )
 
     @property
     def proved(self) -> bool:
         """Whether the evidence suffices."""
-        return self.best >= -math.log(self.alpha)
+        return self.best >= self._needed
+
+    @property
+    def _needed(self) -> float:
+        return -math.log(self._alpha_each)
+
+    @property
+    def _alpha_each(self) -> float:
+        return self.alpha * math.exp(-self.log_tries)
 
     def questions(self) -> int:
         """How many marks to ask next, 0 if it is decided.
@@ -63,7 +79,8 @@ class SequentialTest:
         """
         if self.proved or self.queries == self.num_marks:
             return 0
-        return _undecided(self.matches, self.queries, self.num_marks, self.num_classes, self.alpha)
+        counts = self.matches, self.queries, self.num_marks, self.num_classes
+        return _undecided(*counts, self._alpha_each)
 
     def record(self, answers: ClassIds, labels: Ints) -> None:
         """Count answers to the next marks. Answers that are missing are misses."""
@@ -95,17 +112,21 @@ class SequentialTest:
                 else "The remaining marks would not change that."
             )
         counts = self.matches, self.queries, self.num_classes
+        net = max(0.0, self.best - self.log_tries)
+        tail = statistics.binomial_tail(*counts) if every else None
+        tries = math.exp(min(self.log_tries, 700.0))  # the largest float is e^709.8
         return Verdict(
             status=status,
-            p_value=math.exp(-self.best),
-            evidence_bits=self.best / math.log(2),
+            p_value=math.exp(-net),
+            evidence_bits=net / math.log(2),
             queries=self.queries,
             matches=self.matches,
             alpha=self.alpha,
             num_classes=self.num_classes,
             num_marks=self.num_marks,
-            tail_p_value=statistics.binomial_tail(*counts) if every else None,
+            tail_p_value=None if tail is None else min(1.0, tail * tries),
             reason=reason,
+            tries=tries,
         )
 
 

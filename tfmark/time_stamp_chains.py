@@ -130,7 +130,7 @@ def check_chain(
         )
     roots = [certificate for certificate in ca if certificate.issuer == certificate.subject]
     if not roots:
-        raise TimeStampError("Expected a root among the CA certificates. Received: none.")
+        raise UntrustedTimeStampError("Expected a root among the CA certificates. Received: none.")
     policy = (
         verification.PolicyBuilder()
         .store(verification.Store(roots))

@@ -30,6 +30,8 @@ class Verdict:
         tail_p_value: exact binomial tail of the matches, if every mark was asked, else `None`.
         reason: why asking ended.
         alignment: how the suspect's classes were brought to the key's, if they were.
+        tries: how many tries are counted against the p-values, for what the claimant of evidence
+            could have chosen (see `tfmark.evidence.choices`); 1 for an owner's own question.
     """
 
     status: str
@@ -43,6 +45,7 @@ class Verdict:
     tail_p_value: float | None
     reason: str
     alignment: Alignment | None = None
+    tries: float = 1.0
 
     @property
     def owned(self) -> bool:
@@ -57,6 +60,11 @@ class Verdict:
             f"The only assumption is that the labels are secret and random: then a model made "
             f"without the key matches each with probability 1/{self.num_classes}, whatever it does."
         )
+        if self.tries > 1:
+            assumption += (
+                f" What whoever asked could have chosen to suit the answers is counted as "
+                f"{self.tries:.3g} tries."
+            )
         if self.alignment is not None:
             assumption += f" {self.alignment.sentence}"
         if self.status == OWNED:

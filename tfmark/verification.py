@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from typing import Any, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
-from tfmark.alignment import AlignedEndpoint, align
-from tfmark.endpoints.base import Endpoint, checked_ids
+from tfmark.alignment import AlignedEndpoint, Alignment, align
+from tfmark.asking import ask, test_of_marks
+from tfmark.endpoints.base import Endpoint
 from tfmark.endpoints.choosing import suspect_at
-from tfmark.endpoints.dialect import Task
+from tfmark.endpoints.connection import Connection
+from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.in_memory import KerasModel
 from tfmark.endpoints.options import EndpointOptions, split_options
 from tfmark.endpoints.service import Suspect
@@ -20,8 +23,11 @@ from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.pixels import Pixels, to_pixels
 from tfmark.sequential import SequentialTest
-from tfmark.triggers import TriggerSet
-from tfmark.verdict import Verdict
+from tfmark.verdict import INCONCLUSIVE, Verdict
+
+if TYPE_CHECKING:
+    from tfmark.evidence.record import Evidence
+    from tfmark.evidence.witness import Witness
 
 FOR_KERAS = {"output"}
 
@@ -33,6 +39,8 @@ def verify(
     *,
     max_queries: int | None = None,
     clean: tuple[Any, Any] | None = None,
+    evidence: str | os.PathLike[str] | None = None,
+    report: str | os.PathLike[str] | None = None,
     **options: Unpack[EndpointOptions],
 ) -> Verdict:
     """Ask a suspect about secret triggers and say whether it carries the watermark.
@@ -59,84 +67,106 @@ def verify(
         clean: clean images and their class ids, for a suspect that numbers its classes in another
             way. They are asked first, to align the classes (see `tfmark.align`). Images are scaled
             as in training, or uint8.
+        evidence: where to write the evidence (a .zip file) that a third party can check with
+            `tfmark.audit`. It opens the marks that were asked: the key, and its file, remember
+            them, and the next question begins with other ones. Defaults to `None`: no mark is
+            opened.
+        report: where to write the same as a page for people (.html). Opens marks as well.
         **options: for an address, the options of `tfmark.endpoint_from`: `signature`, `output`,
             `version`, `headers`, `timeout`, ... Of these `output` also names that of a Keras model.
 
     Returns:
         A `Verdict`. A suspect that cannot be asked properly (no connection, other shapes, another
-        number of classes) gives an "inconclusive" one, with the reason.
+        number of classes) gives an "inconclusive" one, with the reason, and no evidence.
 
     Raises:
         InvalidArgumentError: if an argument cannot work, or the key has too few marks for `alpha`.
+        EvidenceError: if the evidence would be too large.
+        FileExistsError: if there is a file where evidence or report should be.
     """
-    test = sequential_test(key, alpha, max_queries)
+    dialect, connection = split_options(dict(options))
+    witness = None
+    if evidence is not None or report is not None:
+        _check_free(evidence, report)
+        witness = _witness(endpoint, key, dialect, connection)
+        connection = witness.connection
+
+    def test_of(alignment: Alignment | None) -> SequentialTest:
+        tries = 0.0 if witness is None else witness.log_tries(alignment)
+        return test_of_marks(key, alpha, max_queries, tries)
+
+    test = test_of(None)
     images_and_labels = None if clean is None else _clean_images(clean, key)
     alignment = None
     try:
-        suspect = _endpoint(endpoint, key, dict(options), aligned=clean is not None)
+        suspect = _endpoint(endpoint, key, dict(options), dialect, connection, clean is not None)
         if images_and_labels is not None:
             alignment = align(suspect, *images_and_labels, key.spec.num_classes)
             suspect = AlignedEndpoint(suspect, alignment)
+            test = test_of(alignment)
     except EndpointError as error:
         return test.verdict(str(error))
-    return replace(ask(suspect, key, test), alignment=alignment)
+    if witness is not None:
+        suspect = witness.listen(suspect)
+    verdict = replace(ask(suspect, key.fresh_triggers(), test), alignment=alignment)
+    if witness is not None and verdict.status != INCONCLUSIVE:
+        kept = witness.evidence(verdict, test.num_marks, images_and_labels)
+        _keep(kept, key, evidence, report)
+    return verdict
 
 
-def sequential_test(key: WatermarkKey, alpha: float, max_queries: int | None) -> SequentialTest:
-    """A test of as many marks as there are and may be asked.
+def _witness(endpoint: Any, key: WatermarkKey, dialect: Dialect, connection: Connection) -> Witness:
+    from tfmark.evidence.witness import Witness
 
-    Raises:
-        InvalidArgumentError: if these cannot prove anything at `alpha`.
-    """
-    if max_queries is not None and (type(max_queries) is not int or max_queries < 1):
+    if isinstance(endpoint, Suspect):
         raise InvalidArgumentError(
-            "Invalid value for argument `max_queries`. Expected a positive number. "
-            f"Received: max_queries={max_queries!r}"
+            "For evidence, give the address itself, not an endpoint that was made of it before: "
+            "all that is sent has to be kept."
         )
-    marks = key.spec.num_marks
-    if max_queries is None or max_queries >= marks:
-        return SequentialTest(marks, key.spec.num_classes, alpha)
-    try:
-        return SequentialTest(max_queries, key.spec.num_classes, alpha)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(
-            f"`max_queries={max_queries}` is too few for this `alpha`. {error}"
-        ) from None
+    return Witness(key, endpoint, dialect, connection)
 
 
-def ask(
-    suspect: Endpoint,
+def _keep(
+    found: Evidence,
     key: WatermarkKey,
-    test: SequentialTest,
-    triggers: TriggerSet | None = None,
-) -> Verdict:
-    """Ask until the test is decided.
+    evidence: str | os.PathLike[str] | None,
+    report: str | os.PathLike[str] | None,
+) -> None:
+    if evidence is not None:
+        from tfmark.evidence.bundle import write_evidence
 
-    Args:
-        suspect: the suspect.
-        key: the owner's key.
-        test: the test, with what was answered before, if anything; it counts on.
-        triggers: the key's triggers, if they are at hand.
-    """
-    triggers = key.triggers() if triggers is None else triggers
-    while count := test.questions():
-        asked = slice(test.queries, test.queries + count)
-        try:
-            answers = checked_ids(suspect.classify(triggers.pixels[asked]), count)
-        except EndpointError as error:
-            return test.verdict(str(error))
-        test.record(answers, triggers.labels[asked])
-    verdict = test.verdict()
-    remark = suspect.remark if isinstance(suspect, Suspect) and not verdict.owned else ""
-    return replace(verdict, reason=f"{verdict.reason} {remark}".rstrip())
+        _write(evidence, write_evidence(found, key))
+    if report is not None:
+        from tfmark.evidence.report import render_report
+
+        _write(report, render_report(found).encode())
 
 
-def _endpoint(endpoint: Any, key: WatermarkKey, options: dict[str, Any], aligned: bool) -> Endpoint:
+def _check_free(*paths: str | os.PathLike[str] | None) -> None:
+    """See that files can be made, before marks are opened for what would stand in them."""
+    for path in paths:
+        if path is not None:
+            Path(path).open("xb").close()
+            Path(path).unlink()
+
+
+def _write(path: str | os.PathLike[str], content: bytes) -> None:
+    with Path(path).open("xb") as file:
+        file.write(content)
+
+
+def _endpoint(
+    endpoint: Any,
+    key: WatermarkKey,
+    options: dict[str, Any],
+    dialect: Dialect,
+    connection: Connection,
+    aligned: bool,
+) -> Endpoint:
     spec = key.spec
     num_classes = None if aligned else spec.num_classes
     task = Task(spec.image_shape, key.value_range, num_classes)
     if isinstance(endpoint, str | os.PathLike):
-        dialect, connection = split_options(options)
         return suspect_at(endpoint, task, dialect, connection)
     given = {name for name, value in options.items() if value is not None}
     keras = sys.modules.get("keras")

@@ -58,8 +58,8 @@ def timestamp(
     """
     from tfmark.endpoints.connection import Connection
     from tfmark.keyfile import Records, read_public, update_records
-    from tfmark.time_stamp_chains import load_certificates
     from tfmark.time_stamping import ask_for_time_stamp
+    from tfmark.time_stamps import load_certificates
 
     if out is not None:
         _check_free(out, overwrite)

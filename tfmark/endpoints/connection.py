@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
+from tfmark.endpoints.exchange import Answered, Asked
 from tfmark.endpoints.redaction import Redactor
 from tfmark.errors import InvalidArgumentError
 
@@ -137,14 +138,30 @@ class Connection:
                 ) from None
         return context
 
-    def pace(self, sleep: Callable[[float], None] = time.sleep) -> Callable[[], None]:
-        """A function that waits until `delay` has passed since it returned the last time."""
+    def exchange(self, asked: Asked, send: Callable[[Asked], Answered]) -> Answered:
+        """Each request goes through here, and each answer: the place to record them.
+
+        Raises:
+            EndpointError: if `send` does.
+        """
+        return send(asked)
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
+
+    def pace(self, sleep: Callable[[float], None] | None = None) -> Callable[[], None]:
+        """A function that waits until `delay` has passed since it returned the last time.
+
+        Args:
+            sleep: lets time pass. Defaults to `wait`.
+        """
         free_at = 0.0
 
         def wait() -> None:
             nonlocal free_at
             if (pause := free_at - time.monotonic()) > 0:
-                sleep(pause)
+                (sleep or self.wait)(pause)
             free_at = time.monotonic() + self.delay
 
         return wait

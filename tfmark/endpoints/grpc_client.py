@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import ssl
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import grpc
 
 from tfmark.endpoints.connection import Connection
+from tfmark.endpoints.exchange import Answered, Asked
 from tfmark.endpoints.http import LONGEST_PAUSE, MAX_BODY, RETRIED
 from tfmark.errors import (
     AnswerError,
@@ -52,7 +52,7 @@ class GrpcClient:
         secure: whether to speak TLS.
         connection: credentials, certificates, time-outs. Headers are sent as metadata; a `Host` is
             the name of the server that is asked for, and in TLS that of its certificate.
-        sleep: waits between tries.
+        sleep: waits between tries. Defaults to the connection's way.
 
     Raises:
         InvalidArgumentError: if a certificate cannot be used, or a header cannot be sent.
@@ -63,7 +63,7 @@ class GrpcClient:
         server: str,
         secure: bool,
         connection: Connection,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ):
         headers = {name.lower(): value for name, value in connection.all_headers.items()}
         options = _OPTIONS | {"grpc.primary_user_agent": headers.pop("user-agent", "tfmark")}
@@ -80,7 +80,7 @@ class GrpcClient:
         self._server = server
         self._connection = connection
         self._pace = connection.pace(sleep)
-        self._sleep = sleep
+        self._sleep = sleep or connection.wait
 
     def call(self, method: str, request: bytes, retries: int | None = None) -> bytes:
         """Call a method, such as "/package.Service/Method".
@@ -99,23 +99,30 @@ class GrpcClient:
             AnswerError: if the answer was too large.
         """
         retries = self._connection.retries if retries is None else retries
-        call = self._channel.unary_unary(method)  # without a deserializer: the message's bytes
+        asked = Asked("gRPC", method, dict(self._metadata), request)
         for attempt in range(retries + 1):
             self._pace()
             try:
-                answer: bytes = call(
-                    request, timeout=self._connection.timeout, metadata=self._metadata
-                )
-            except grpc.RpcError as error:
-                code, details = error.code().name, error.details() or ""
-                if _TOO_LARGE.search(details):
-                    raise AnswerError(f"The answer is larger than {MAX_BODY >> 20} MiB.") from None
-                if attempt == retries or _HTTP_STATUS.get(code) not in RETRIED:
-                    raise self._problem(code, details) from None
-            else:
-                return answer
+                return self._connection.exchange(asked, self._over_network).body
+            except UnreachableError:
+                if attempt == retries:
+                    raise
+            except RefusedError as error:
+                if attempt == retries or error.status not in RETRIED:
+                    raise
             self._sleep(min(0.5 * 2**attempt, LONGEST_PAUSE))
         raise AssertionError  # the last try returns or raises
+
+    def _over_network(self, asked: Asked) -> Answered:
+        call = self._channel.unary_unary(asked.address)  # without a deserializer: bytes
+        try:
+            answer = call(asked.body, timeout=self._connection.timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            code, details = error.code().name, error.details() or ""
+            if _TOO_LARGE.search(details):
+                raise AnswerError(f"The answer is larger than {MAX_BODY >> 20} MiB.") from None
+            raise self._problem(code, details) from None
+        return Answered(200, {}, answer)
 
     def _problem(self, code: str, details: str) -> EndpointError:
         if code == "DEADLINE_EXCEEDED":

@@ -17,6 +17,7 @@ import urllib3
 from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection, proxy_for
 from tfmark.endpoints.deadline import DeadlineTransport
+from tfmark.endpoints.exchange import Answered, Asked
 from tfmark.errors import AnswerError, RefusedError, UnreachableError
 
 MAX_BODY = 4 << 20  # bytes of an answer, decompressed; as Python objects they take 40 times that
@@ -24,6 +25,7 @@ ANSWERED = (200, 201)  # some time-stamping authorities create what they answer
 RETRIED = (429, 502, 503, 504)
 JSON = "application/json"
 LONGEST_PAUSE = 30.0  # seconds
+_DER = 2  # OpenSSL's number for the binary form of a certificate
 
 
 class Transport(Protocol):
@@ -41,21 +43,21 @@ class HttpClient:
         connection: credentials, certificates, time-outs.
         transport: sends the requests. Defaults to `DeadlineTransport`, by way of the proxy that
             the environment names.
-        sleep: waits between tries.
+        sleep: waits between tries. Defaults to the connection's way.
     """
 
     def __init__(
         self,
         connection: Connection | None = None,
         transport: Transport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ):
         self._connection = connection or Connection()
         headers = self._connection.all_headers
         self._headers = _merged({"Accept-Encoding": "gzip", "User-Agent": "tfmark"}, headers)
         self._timeout = self._connection.timeout
         self._transport = transport
-        self._sleep = sleep
+        self._sleep = sleep or self._connection.wait
         self._pace = self._connection.pace(sleep)
 
     def get(self, url: str, retries: int) -> bytes:
@@ -78,41 +80,46 @@ class HttpClient:
     ) -> bytes:
         for attempt in range(retries + 1):
             try:
-                status, answer, pause = self._once(method, url, headers, body)
+                answered = self._once(method, url, headers, body)
             except UnreachableError as error:
                 if attempt == retries or body is None or not error.passing:
                     raise
                 pause = None
             else:
-                if status in ANSWERED:
-                    return answer
-                if status not in RETRIED or attempt == retries:
-                    raise self._refusal(url, status, answer)
+                if answered.status in ANSWERED:
+                    return answered.body
+                if answered.status not in RETRIED or attempt == retries:
+                    raise self._refusal(url, answered)
+                pause = _retry_after(answered.headers.get("Retry-After"))
             self._sleep(min(0.5 * 2**attempt if pause is None else pause, LONGEST_PAUSE))
         raise AssertionError  # the last try returns or raises
 
-    def _refusal(self, url: str, status: int, answer: bytes) -> RefusedError:
+    def _refusal(self, url: str, answered: Answered) -> RefusedError:
+        status = answered.status
         if 300 <= status < 400:
             text = "it redirects; ask the address it redirects to, if you trust it"
         else:
-            text = self._connection.redactor(url).explanation(answer)
+            text = self._connection.redactor(url).explanation(answered.body)
         return RefusedError(f"{show(url)} answered with HTTP status {status}: {text}", status)
 
     def _connect(self, url: str) -> Transport:
         tls = self._connection.tls() if url.lower().startswith("https:") else None
         return DeadlineTransport(url, tls, proxy_for(url))
 
-    def _once(
-        self, method: str, url: str, headers: dict[str, str], body: bytes | None
-    ) -> tuple[int, bytes, float | None]:
-        transport = self._transport = self._transport or self._connect(url)
+    def _once(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answered:
         self._pace()
+        return self._connection.exchange(Asked(method, url, headers, body), self._over_network)
+
+    def _over_network(self, asked: Asked) -> Answered:
+        url = asked.address
+        transport = self._transport = self._transport or self._connect(url)
         try:
             response = transport.request(
-                method, url, body=body, headers=headers, timeout=self._timeout, retries=False,
-                redirect=False, preload_content=False,
+                asked.method, url, body=asked.body, headers=asked.headers, timeout=self._timeout,
+                retries=False, redirect=False, preload_content=False,
             )  # fmt: skip
             try:
+                certificates = _certificates(response)
                 answer = _read(response)
             except BaseException:
                 response.close()
@@ -124,7 +131,7 @@ class HttpClient:
             distrusted = isinstance(_cause(error), ssl.SSLCertVerificationError)
             problem = _problem(error, self._timeout)
             raise UnreachableError(f"{show(url)} {problem}.", passing=not distrusted) from None
-        return response.status, answer, _retry_after(response.headers.get("Retry-After"))
+        return Answered(response.status, response.headers, answer, certificates)
 
 
 def _merged(defaults: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
@@ -142,6 +149,16 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes:
             raise AnswerError(f"The answer is larger than {MAX_BODY >> 20} MiB.")
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _certificates(response: urllib3.BaseHTTPResponse) -> tuple[bytes, ...]:
+    """The chain that the server was trusted by, where there was TLS."""
+    sock = getattr(response.connection, "sock", None)
+    if not isinstance(sock, ssl.SSLSocket):
+        return ()
+    if hasattr(sock, "get_verified_chain"):  # from Python 3.13 on; before, a private name has it
+        return tuple(sock.get_verified_chain())
+    return tuple(cert.public_bytes(_DER) for cert in sock._sslobj.get_verified_chain())  # type: ignore[attr-defined]
 
 
 def _problem(error: Exception, timeout: float) -> str:

@@ -23,6 +23,7 @@ _READ = 20_000  # bytes of an error's body
 _NUMBERS = re.compile(r"[-+.,\[\]\s\deE]{12,}")
 _TAGS = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | re.IGNORECASE)
 _LONG_WORD = re.compile(r"\S{60,}")
+_JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SHORTEST_SECRET = 3
 
 
@@ -62,7 +63,22 @@ class Redactor:
 
     def _without_secrets(self, text: str) -> str:
         text = "".join(character if character.isprintable() else " " for character in text)
-        text = " ".join(text.split())
+        return self._blotted(" ".join(text.split()))
+
+    def blot(self, body: bytes) -> bytes:
+        """A body without secrets.
+
+        In JSON they are taken out of texts alone: a password may be a number, and numbers are
+        answers.
+        """
+        text = body.decode("utf-8", "surrogateescape")
+        if text.lstrip()[:1] in ("{", "["):
+            text = _JSON_TEXT.sub(lambda found: self._blotted(found[0]), text)
+        else:
+            text = self._blotted(text)
+        return text.encode("utf-8", "surrogateescape")
+
+    def _blotted(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "...")
         return text

@@ -1,0 +1,1 @@
+"""What a third party needs to check a verdict without trusting the owner or the suspect."""

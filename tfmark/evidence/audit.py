@@ -1,0 +1,154 @@
+"""`tfmark.audit`: checks evidence from the file alone, and can put its questions again."""
+
+from __future__ import annotations
+
+import os
+from typing import Unpack
+
+import numpy as np
+
+from tfmark.endpoints.options import EndpointOptions
+from tfmark.evidence.bundle import check_signature, read_evidence, read_members
+from tfmark.evidence.checks import (
+    check_answers,
+    check_commitment,
+    check_verdict,
+    count_choices,
+    new_test,
+)
+from tfmark.evidence.live import ask_again
+from tfmark.evidence.openings import check_bases, check_marks, triggers_of
+from tfmark.evidence.record import FILE, SERVICE, Evidence
+from tfmark.evidence.replay import Replayed, replay
+from tfmark.evidence.stamps import Authorities, check_stamps
+from tfmark.evidence.steps import HOLDS, OPEN, REFUSED, Audit, Protocol, RefusedStepError, Step
+from tfmark.triggers import TriggerSet
+from tfmark.verdict import INCONCLUSIVE, Verdict
+
+
+def audit(
+    path: str | os.PathLike[str],
+    *,
+    tsa_ca: str | os.PathLike[str] | None = None,
+    ask: str | os.PathLike[str] | None = None,
+    **options: Unpack[EndpointOptions],
+) -> Audit:
+    """Check a file of evidence: everything in it is computed again.
+
+    It takes neither the owner's key nor the network, unless `ask` is given.
+
+    Example:
+    ```python
+    audit = tfmark.audit("evidence.zip", tsa_ca="authority.pem")
+    print(audit.proves, audit)
+    ```
+
+    Args:
+        path: the file that `tfmark.verify(..., evidence=path)` wrote.
+        tsa_ca: certificates (PEM) of the time-stamping authorities to trust. Defaults to those of
+            the system; a stamp by an authority that is not among them then counts as not checked.
+        ask: address or file of a suspect, which is asked the same questions again. Defaults to
+            `None`: nobody is asked.
+        **options: for `ask`, the options of `tfmark.endpoint_from`.
+
+    Returns:
+        An `Audit`. What does not hold is refused, with the name of the step, and nothing after it
+        is looked at.
+
+    Raises:
+        InvalidArgumentError: if an argument cannot work.
+        OSError: if a file cannot be read.
+    """
+    authorities = Authorities.load(tsa_ca)
+    protocol = Protocol()
+    try:
+        found, triggers, replayed = _read(protocol, path, authorities)
+        made = protocol.run(
+            "choices",
+            "What the claimant could have chosen is counted against the claim.",
+            lambda: count_choices(found, replayed),
+        )
+        verdict = protocol.run(
+            "verdict",
+            "Computed again from the answers, it is the same.",
+            lambda: check_verdict(found, triggers, new_test(found, made)),
+        )
+        again = None
+        if ask is not None:
+            again = ask_again(found, triggers, new_test(found, made), ask, dict(options))
+            protocol.add(_asked_again(again))
+    except RefusedStepError:
+        return Audit(tuple(protocol.steps))
+    return Audit(tuple(protocol.steps), found, verdict, made, again)
+
+
+def _read(
+    protocol: Protocol, path: str | os.PathLike[str], authorities: Authorities
+) -> tuple[Evidence, TriggerSet, Replayed]:
+    """From the bytes of the file to the answers of the suspect."""
+    members = protocol.run(
+        "file",
+        "Undamaged, and written in the one way in which evidence is.",
+        lambda: read_members(path),
+    )
+    found = protocol.run(
+        "contents", "Complete, and nothing else is in it.", lambda: read_evidence(members)
+    )
+    published, spec = found.commitment, found.spec
+    protocol.run(
+        "signature",
+        f"All of it is signed by {published.owner or 'the key, which names no owner'}.",
+        lambda: check_signature(members, published),
+    )
+    protocol.run(
+        "commitment",
+        f"{published.commitment} binds {spec.num_marks} marks.",
+        lambda: check_commitment(found),
+    )
+    protocol.add(check_stamps(found, authorities))
+    root, first, count = bytes.fromhex(published.commitment), found.first, len(found.openings)
+    protocol.run(
+        "marks",
+        f"{count} marks, from {first} on, are bound by the commitment. None was left out.",
+        lambda: check_marks(found.openings, first, spec, root),
+    )
+    protocol.run(
+        "base images",
+        "Each mark is on the image that the commitment puts it on.",
+        lambda: check_bases(found.openings, spec),
+    )
+    triggers = protocol.run(
+        "triggers",
+        f"{count} triggers and their labels follow from the marks.",
+        lambda: triggers_of(found.openings, spec, root, published.value_range),
+    )
+    return found, triggers, _answers(protocol, found, triggers)
+
+
+def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Replayed:
+    """The answers, from what crossed the wire if anything did."""
+    if found.asking.kind != SERVICE:
+        where = "a file" if found.asking.kind == FILE else "the claimant's own program"
+        text = (
+            f"They are the claimant's word: the model was in {where}. Ask it again to check them."
+        )
+        protocol.add(Step("answers", OPEN, text))
+        return Replayed(np.array(found.answers, np.int64), found.verdict.alignment)
+    replayed = protocol.run(
+        "requests",
+        f"{len(found.exchanges)} requests asked about these triggers, in order, and nothing else.",
+        lambda: replay(found, triggers),
+    )
+    protocol.run(
+        "answers",
+        "Read again from what was received, they are the same.",
+        lambda: check_answers(found, replayed),
+    )
+    return replayed
+
+
+def _asked_again(verdict: Verdict) -> Step:
+    status = HOLDS if verdict.owned else REFUSED
+    if verdict.status == INCONCLUSIVE:
+        status = OPEN
+    return Step("asked again", status, verdict.sentence)

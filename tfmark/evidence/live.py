@@ -1,0 +1,59 @@
+"""Puts the questions of some evidence to a suspect again, which may be another one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import Any
+
+from tfmark.alignment import AlignedEndpoint, align
+from tfmark.asking import ask
+from tfmark.endpoints.base import Endpoint
+from tfmark.endpoints.choosing import suspect_at
+from tfmark.endpoints.dialect import Task
+from tfmark.endpoints.options import split_options
+from tfmark.errors import EndpointError
+from tfmark.evidence.record import Evidence
+from tfmark.sequential import SequentialTest
+from tfmark.triggers import TriggerSet
+from tfmark.verdict import Verdict
+
+
+def ask_again(
+    evidence: Evidence,
+    triggers: TriggerSet,
+    test: SequentialTest,
+    address: str | os.PathLike[str],
+    options: dict[str, Any],
+) -> Verdict:
+    """Ask about the opened triggers.
+
+    Args:
+        evidence: the evidence; how its suspect was asked counts where `options` say nothing.
+        triggers: its triggers.
+        test: a test of as many questions.
+        address: the suspect.
+        options: the options of `tfmark.endpoint_from`.
+
+    Raises:
+        InvalidArgumentError: if the address or an option cannot work.
+    """
+    asked = asdict(evidence.asking.dialect)
+    same_kind = "://" in os.fspath(address)
+    settings = {name: value for name, value in asked.items() if name != "protocol" or same_kind}
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    dialect, connection = split_options(settings | given)
+    aligned = evidence.clean is not None
+    spec = evidence.spec
+    task = Task(
+        spec.image_shape, evidence.commitment.value_range, None if aligned else spec.num_classes
+    )
+    try:
+        suspect: Endpoint = suspect_at(address, task, dialect, connection)
+        if evidence.clean is not None:
+            clean = evidence.clean
+            found = align(suspect, clean.images, clean.labels, spec.num_classes)
+            suspect = AlignedEndpoint(suspect, found)
+    except EndpointError as error:
+        return test.verdict(str(error))
+    return ask(suspect, triggers, test)

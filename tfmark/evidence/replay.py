@@ -1,0 +1,78 @@
+"""Asks a suspect once more that is not there: its answers come from the exchanges that were kept.
+
+The code is that which asked the real one. So each request has to be the one that the opened marks
+call for, and each answer is read again by the same rules.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tfmark.alignment import AlignedEndpoint, Alignment, align
+from tfmark.answers import ClassIds
+from tfmark.endpoints.base import Endpoint
+from tfmark.endpoints.choosing import suspect_at
+from tfmark.endpoints.dialect import Task
+from tfmark.errors import EndpointError, EvidenceError
+from tfmark.evidence.record import Evidence
+from tfmark.evidence.tape import PlayingConnection
+from tfmark.triggers import TriggerSet
+
+_SCHEMES = ("http://", "https://", "grpc://", "grpcs://")
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What came out.
+
+    Attributes:
+        answers: class ids, one for each trigger.
+        alignment: how the suspect's classes were brought to the key's, if they were.
+    """
+
+    answers: ClassIds
+    alignment: Alignment | None
+
+
+def replay(evidence: Evidence, triggers: TriggerSet) -> Replayed:
+    """Read the answers of a service again.
+
+    Raises:
+        EvidenceError: if a request is not the one that belongs there.
+        InvalidArgumentError: if the suspect cannot be asked in such a way.
+    """
+    asking, spec = evidence.asking, evidence.spec
+    if not asking.name.startswith(_SCHEMES) or asking.dialect.protocol == "local":
+        raise EvidenceError("the suspect has no address of a service")
+    tape = iter(evidence.exchanges)
+    connection = PlayingConnection(tape=tape, retries=asking.retries)
+    aligned = evidence.clean is not None
+    task = Task(
+        spec.image_shape, evidence.commitment.value_range, None if aligned else spec.num_classes
+    )
+    alignment = None
+    try:
+        suspect: Endpoint = suspect_at(asking.name, task, asking.dialect, connection)
+        if evidence.clean is not None:
+            clean = evidence.clean
+            alignment = align(suspect, clean.images, clean.labels, spec.num_classes)
+            suspect = AlignedEndpoint(suspect, alignment)
+        answers = _classify(suspect, triggers, asking.rounds)
+    except EndpointError as error:
+        raise EvidenceError(f"the answers that were kept are none: {error}") from None
+    if next(tape, None) is not None:
+        raise EvidenceError("it has exchanges that no trigger calls for")
+    return Replayed(answers, alignment)
+
+
+def _classify(suspect: Endpoint, triggers: TriggerSet, rounds: tuple[int, ...]) -> ClassIds:
+    if sum(rounds) != len(triggers):
+        raise EvidenceError(f"{sum(rounds)} questions, but {len(triggers)} marks are opened")
+    ends = np.cumsum(rounds).tolist()
+    parts = [
+        suspect.classify(triggers.pixels[end - size : end])
+        for size, end in zip(rounds, ends, strict=True)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,126 @@
+"""The steps of an audit, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from tfmark.errors import TfmarkError
+from tfmark.evidence.choices import Choice
+from tfmark.evidence.record import Evidence
+from tfmark.verdict import Verdict
+
+HOLDS, REFUSED, OPEN = "holds", "refused", "not checked"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an audit.
+
+    Attributes:
+        name: what was checked.
+        status: "holds", "refused", or "not checked".
+        text: what was found, in words.
+    """
+
+    name: str
+    status: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What `tfmark.audit` found. `str(audit)` says it step by step.
+
+    Attributes:
+        steps: the steps, in order. After one that was refused there are none.
+        evidence: what was audited, `None` if a step was refused.
+        verdict: its verdict, computed again; `None` if a step was refused.
+        choices: what the claimant could have chosen, and how many tries that counts as.
+        asked_again: what the suspect answered now, if it was asked again.
+    """
+
+    steps: tuple[Step, ...]
+    evidence: Evidence | None = None
+    verdict: Verdict | None = None
+    choices: tuple[Choice, ...] = ()
+    asked_again: Verdict | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether no step was refused."""
+        return all(step.status != REFUSED for step in self.steps)
+
+    @property
+    def proves(self) -> bool:
+        """Whether no step was refused, and the verdict is "owned"."""
+        return self.holds and self.verdict is not None and self.verdict.owned
+
+    @property
+    def sentence(self) -> str:
+        """The outcome in words."""
+        if not self.holds:
+            failed = self.steps[-1]
+            return f"Refused at the step {failed.name!r}: {failed.text}"
+        unchecked = [step.name for step in self.steps if step.status == OPEN]
+        but = f" Not checked: {', '.join(unchecked)}." if unchecked else ""
+        said = self.verdict.sentence if self.verdict is not None else ""
+        return f"The evidence holds.{but} {said}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts, for JSON."""
+        return {
+            "holds": self.holds,
+            "proves": self.proves,
+            "sentence": self.sentence,
+            "steps": [vars(step) for step in self.steps],
+            "verdict": None if self.verdict is None else self.verdict.to_dict(),
+            "asked_again": None if self.asked_again is None else self.asked_again.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        width = max(len(step.name) for step in self.steps)
+        lines = [f"{step.name:{width}}  {step.status:11}  {step.text}" for step in self.steps]
+        return "\n".join([*lines, self.sentence])
+
+
+class RefusedStepError(Exception):
+    """A step did not hold, so there is nothing to go on from."""
+
+
+@dataclass
+class Protocol:
+    """Does one step after the other, and keeps what came of them."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def run(self, name: str, holds: str, step: Callable[[], T]) -> T:
+        """Do a step.
+
+        Args:
+            name: what it checks.
+            holds: what to say if it holds.
+            step: raises a `TfmarkError` if it does not.
+
+        Raises:
+            RefusedStepError: if it does not hold.
+        """
+        try:
+            result = step()
+        except TfmarkError as error:
+            self.add(Step(name, REFUSED, f"{str(error).rstrip('.')}."))
+            raise AssertionError from None  # `add` raises
+        self.add(Step(name, HOLDS, holds))
+        return result
+
+    def add(self, step: Step) -> None:
+        """Keep a step.
+
+        Raises:
+            RefusedStepError: if it does not hold.
+        """
+        self.steps.append(step)
+        if step.status == REFUSED:
+            raise RefusedStepError
