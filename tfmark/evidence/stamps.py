@@ -34,10 +34,10 @@ class Authorities:
         """Those in a file, or the system's.
 
         Raises:
-            TimeStampError: if there is no certificate in the file.
+            InvalidArgumentError: if there is no certificate in the file.
             OSError: if it cannot be read.
         """
-        from tfmark.time_stamps import load_certificates, system_certificates
+        from tfmark.time_stamp_chains import load_certificates, system_certificates
 
         found = system_certificates() if path is None else load_certificates(path)
         return cls(list(found), path is not None)
@@ -62,6 +62,12 @@ def check_stamps(found: Evidence, authorities: Authorities) -> Step:
             return Step(NAME, REFUSED, f"Time stamp {number}: {error}")
     if trusted:
         first = min(trusted, key=lambda stamp: stamp.time)
+        if first.time > found.started:
+            late = (
+                f"It was made at {first.time:%Y-%m-%d %H:%M:%S} UTC, after the suspect was asked: "
+            )
+            status = REFUSED if authorities.named else OPEN
+            return Step(NAME, status, f"{late}the commitment is not shown to be older than it.")
         text = (
             f"The commitment was there on {first.time:%Y-%m-%d at %H:%M:%S} UTC, says "
             f"{first.authority}. Compare that with when the suspect appeared."
