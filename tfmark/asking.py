@@ -36,7 +36,7 @@ def test_of_marks(
         )
     asked = marks if max_queries is None else min(marks, max_queries)
     try:
-        return SequentialTest(asked, num_classes, alpha, log_tries=log_tries)
+        return SequentialTest(asked, num_classes, alpha, log_tries=log_tries, limited=asked < marks)
     except InvalidArgumentError as error:
         if asked < marks:
             why = f"`max_queries={max_queries}` is too few for this `alpha`. "

@@ -93,8 +93,10 @@ def merkle_path(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
 def root_above(leaf: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes | None:
     """The root of a tree of `count` leaves in which `leaf` has this index and this path.
 
-    `None` if no such tree has a path of this length.
+    `None` if no such tree has such an index, or a path of this length there.
     """
+    if not 0 <= index < count:
+        return None
     if count == 1:
         return leaf if not path else None
     if not path:

@@ -31,6 +31,8 @@ class SequentialTest:
         log_tries: natural logarithm of the number of tries that whoever asks could have had, by
             choosing how to ask once the answers were known (see `tfmark.evidence.choices`): the
             evidence has to be so much higher, by the union bound. 0 for an owner's own question.
+        limited: whether fewer questions were allowed than there are marks: there is no binomial
+            tail then, as that number may be chosen to suit the answers.
 
     Raises:
         InvalidArgumentError: if so many marks cannot prove anything at `alpha`.
@@ -44,9 +46,10 @@ class SequentialTest:
     missing: int = 0
     best: float = 0.0
     log_tries: float = 0.0
+    limited: bool = False
 
     def __post_init__(self) -> None:
-        _check_alpha(self.alpha)
+        check_alpha(self.alpha)
         most = statistics.evidence_of(self.num_marks, self.num_marks, self.num_classes)
         if not self._alpha_each or most < self._needed:
             what = f"{self.num_marks} marks of {self.num_classes} classes cannot prove more"
@@ -113,7 +116,7 @@ class SequentialTest:
             )
         counts = self.matches, self.queries, self.num_classes
         net = max(0.0, self.best - self.log_tries)
-        tail = statistics.binomial_tail(*counts) if every else None
+        tail = statistics.binomial_tail(*counts) if every and not self.limited else None
         tries = math.exp(min(self.log_tries, 700.0))  # the largest float is e^709.8
         return Verdict(
             status=status,
@@ -136,7 +139,7 @@ def corrected_alpha(num_marks: int, num_classes: int, alpha: float, count: int) 
     Raises:
         InvalidArgumentError: if so many marks cannot prove anything at it.
     """
-    _check_alpha(alpha)
+    check_alpha(alpha)
     most = statistics.evidence_of(num_marks, num_marks, num_classes)
     if alpha / count > 0 and most >= -math.log(alpha / count):
         return alpha / count
@@ -160,7 +163,12 @@ def _undecided(matches: int, queries: int, marks: int, num_classes: int, alpha: 
     return min(needed, marks - queries)
 
 
-def _check_alpha(alpha: float) -> None:
+def check_alpha(alpha: float) -> None:
+    """Refuse what is no error rate.
+
+    Raises:
+        InvalidArgumentError: if it is not between 0 and 1.
+    """
     if not 0 < alpha < 1:
         raise InvalidArgumentError(
             "Invalid value for argument `alpha`. Expected a number between 0 and 1. "

@@ -107,7 +107,7 @@ def verify(
     except EndpointError as error:
         return test.verdict(str(error))
     if witness is not None:
-        suspect = witness.listen(suspect)
+        suspect = witness.listen(suspect, test, alignment)
     verdict = replace(ask(suspect, key.fresh_triggers(), test), alignment=alignment)
     if witness is not None and verdict.status != INCONCLUSIVE:
         kept = witness.evidence(verdict, test.num_marks, images_and_labels)

@@ -90,7 +90,7 @@ class HttpClient:
                     return answered.body
                 if answered.status not in RETRIED or attempt == retries:
                     raise self._refusal(url, answered)
-                pause = _retry_after(answered.headers.get("Retry-After"))
+                pause = _retry_after(answered.headers)
             self._sleep(min(0.5 * 2**attempt if pause is None else pause, LONGEST_PAUSE))
         raise AssertionError  # the last try returns or raises
 
@@ -186,8 +186,9 @@ def _cause(error: BaseException) -> Any:
     return _cause(inner) if isinstance(inner, BaseException) else error
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, from a Retry-After header in either of its forms."""
+    value = {name.lower(): value for name, value in headers.items()}.get("retry-after")
     if value is None:
         return None
     if re.fullmatch(r"[0-9]+", value.strip()):

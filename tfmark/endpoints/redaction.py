@@ -25,6 +25,7 @@ _TAGS = re.compile(r"<(script|style)\b.*?(?:</\1\s*>|\Z)|<[^<>]*>", re.DOTALL | 
 _LONG_WORD = re.compile(r"\S{60,}")
 _JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SHORTEST_SECRET = 3
+_CODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be")
 
 
 class Redactor:
@@ -69,14 +70,22 @@ class Redactor:
         """A body without secrets.
 
         In JSON they are taken out of texts alone: a password may be a number, and numbers are
-        answers.
+        answers. In other bodies, which may be binary, nothing is moved.
         """
-        text = body.decode("utf-8", "surrogateescape")
-        if text.lstrip()[:1] in ("{", "["):
-            text = _JSON_TEXT.sub(lambda found: self._blotted(found[0]), text)
-        else:
-            text = self._blotted(text)
-        return text.encode("utf-8", "surrogateescape")
+        try:
+            json.loads(text := body.decode())
+        except (ValueError, RecursionError):
+            for form in {secret.encode(coding, "replace")
+                         for secret in self._secrets for coding in _CODINGS}:  # fmt: skip
+                body = body.replace(form, b"." * len(form))
+            return body
+        return _JSON_TEXT.sub(self._blotted_text, text).encode()
+
+    def _blotted_text(self, found: re.Match[str]) -> str:
+        """A text of JSON, in which a secret may be written with escapes."""
+        text = json.loads(found[0], strict=False)
+        clean = self._blotted(text)
+        return found[0] if clean == text else json.dumps(clean)
 
     def _blotted(self, text: str) -> str:
         for secret in self._secrets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
@@ -15,13 +16,16 @@ from tfmark.evidence.checks import (
     check_verdict,
     count_choices,
     new_test,
+    run_test,
 )
+from tfmark.evidence.choices import log_tries
 from tfmark.evidence.live import ask_again
 from tfmark.evidence.openings import check_bases, check_marks, triggers_of
 from tfmark.evidence.record import FILE, SERVICE, Evidence
 from tfmark.evidence.replay import Replayed, replay
 from tfmark.evidence.stamps import Authorities, check_stamps
 from tfmark.evidence.steps import HOLDS, OPEN, REFUSED, Audit, Protocol, RefusedStepError, Step
+from tfmark.sequential import check_alpha
 from tfmark.triggers import TriggerSet
 from tfmark.verdict import INCONCLUSIVE, Verdict
 
@@ -29,6 +33,7 @@ from tfmark.verdict import INCONCLUSIVE, Verdict
 def audit(
     path: str | os.PathLike[str],
     *,
+    alpha: float = 1e-9,
     tsa_ca: str | os.PathLike[str] | None = None,
     ask: str | os.PathLike[str] | None = None,
     **options: Unpack[EndpointOptions],
@@ -45,6 +50,8 @@ def audit(
 
     Args:
         path: the file that `tfmark.verify(..., evidence=path)` wrote.
+        alpha: the highest tolerable probability of accusing a model that was made without the key.
+            It is the auditor's own: what the claimant asked for may be anything. Defaults to 1e-9.
         tsa_ca: certificates (PEM) of the time-stamping authorities to trust. Defaults to those of
             the system; a stamp by an authority that is not among them then counts as not checked.
         ask: address or file of a suspect, which is asked the same questions again. Defaults to
@@ -59,6 +66,7 @@ def audit(
         InvalidArgumentError: if an argument cannot work.
         OSError: if a file cannot be read.
     """
+    check_alpha(alpha)
     authorities = Authorities.load(tsa_ca)
     protocol = Protocol()
     try:
@@ -71,15 +79,17 @@ def audit(
         verdict = protocol.run(
             "verdict",
             "Computed again from the answers, it is the same.",
-            lambda: check_verdict(found, triggers, new_test(found, made)),
+            lambda: check_verdict(found, run_test(found, triggers, replayed)),
         )
+        found = replace(found, verdict=verdict)
         again = None
         if ask is not None:
-            again = ask_again(found, triggers, new_test(found, made), ask, dict(options))
-            protocol.add(_asked_again(again))
+            test = new_test(verdict, log_tries(made))
+            again = ask_again(found, triggers, test, ask, dict(options))
+            protocol.add(_asked_again(again, verdict))
     except RefusedStepError:
-        return Audit(tuple(protocol.steps))
-    return Audit(tuple(protocol.steps), found, verdict, made, again)
+        return Audit(tuple(protocol.steps), alpha)
+    return Audit(tuple(protocol.steps), alpha, found, verdict, made, again)
 
 
 def _read(
@@ -133,7 +143,8 @@ def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Repla
             f"They are the claimant's word: the model was in {where}. Ask it again to check them."
         )
         protocol.add(Step("answers", OPEN, text))
-        return Replayed(np.array(found.answers, np.int64), found.verdict.alignment)
+        answers, rounds = np.array(found.answers, np.int64), found.asking.rounds
+        return Replayed(answers, found.verdict.alignment, (0,) * (len(rounds) + 1))
     replayed = protocol.run(
         "requests",
         f"{len(found.exchanges)} requests asked about these triggers, in order, and nothing else.",
@@ -141,14 +152,15 @@ def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Repla
     )
     protocol.run(
         "answers",
-        "Read again from what was received, they are the same.",
+        "Read again from what was received, they are the same. That it was received from there is "
+        "the claimant's word: ask again, or hear a witness.",
         lambda: check_answers(found, replayed),
     )
     return replayed
 
 
-def _asked_again(verdict: Verdict) -> Step:
-    status = HOLDS if verdict.owned else REFUSED
-    if verdict.status == INCONCLUSIVE:
+def _asked_again(again: Verdict, before: Verdict) -> Step:
+    status = HOLDS if again.owned or not before.owned else REFUSED
+    if again.status == INCONCLUSIVE:
         status = OPEN
-    return Step("asked again", status, verdict.sentence)
+    return Step("asked again", status, again.sentence)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfmark.alignment import Alignment
+from tfmark.class_names import NO_ANSWER
 from tfmark.commitment import Commitment, read_commitment
 from tfmark.endpoints.dialect import Dialect
 from tfmark.errors import CommitmentError, EvidenceError, InvalidArgumentError
@@ -36,8 +37,9 @@ from tfmark.evidence.facts import only, read_facts, take, take_hex, take_time, u
 from tfmark.evidence.openings import Opening
 from tfmark.evidence.record import FILE, OBJECT, SERVICE, Asking, CleanImages, Evidence
 from tfmark.evidence.wire_files import read_exchanges, write_exchanges
+from tfmark.key_records import MAX_TIME_STAMPS
 from tfmark.signing import is_signed
-from tfmark.spec import Spec
+from tfmark.spec import MAX_CLASSES, Spec
 from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict
 
 if TYPE_CHECKING:
@@ -45,11 +47,13 @@ if TYPE_CHECKING:
 
 KIND = "tfmark evidence 1"
 SUMS, SIGNATURE = "sha256sums", "signature"
+_MAX_FILE = MAX_SIZE + (8 << 20)  # with what a container says of its members
 _FACTS = (
     "tfmark", "version", "spec", "num_marks", "suspect", "answers", "verdict", "exchanges",
     "time_stamps", "clean_labels", "started", "ended",
 )  # fmt: skip
 _OPENING = ("index", "subkey", "path", "base_path")
+_TEXTS = ("protocol", "signature", "version_label", "input", "output", "pixels")
 _DIALECT = {field.name: field.default for field in fields(Dialect)}
 _README = """\
 This is evidence that a model carries the watermark of its owner, or of an attempt to show that.
@@ -83,10 +87,11 @@ def read_members(path: str | os.PathLike[str]) -> dict[str, bytes]:
         EvidenceError: if it is not a file of evidence, or damaged.
         OSError: if it cannot be read.
     """
-    size = Path(path).stat().st_size
-    if size > 2 * MAX_SIZE:
-        raise EvidenceError(f"{size >> 20} MiB are more than evidence ever has")
-    members = unpack(Path(path).read_bytes())
+    with Path(path).open("rb") as file:
+        data = file.read(_MAX_FILE + 1)
+    if len(data) > _MAX_FILE:
+        raise EvidenceError(f"more than {_MAX_FILE >> 20} MiB are more than evidence ever has")
+    members = unpack(data)
     if members.get(SUMS) != _sums(members):
         raise EvidenceError("the members are not those of its list of hashes")
     return members
@@ -180,19 +185,31 @@ def _evidence(members: Mapping[str, bytes]) -> Evidence:
     only(spec_facts, (field.name for field in fields(Spec)))
     spec = Spec(**spec_facts | {"image_shape": tuple(spec_facts["image_shape"])})
     answers = take(facts, "answers", list)
-    if not all(type(answer) is int for answer in answers):
+    if not all(type(answer) is int and NO_ANSWER <= answer < MAX_CLASSES for answer in answers):
         raise EvidenceError("an answer is no class id")
+    stamps = take(facts, "time_stamps", int)
+    if stamps > MAX_TIME_STAMPS:
+        raise EvidenceError(f"it has {stamps} time stamps, more than {MAX_TIME_STAMPS}")
+    openings = _openings(members, spec)
+    if len(answers) != len(openings):
+        raise EvidenceError(f"{len(answers)} answers to {len(openings)} opened marks")
+    asking = _asking(take(facts, "suspect", dict))
+    if sum(asking.rounds) != len(openings):
+        raise EvidenceError(f"{sum(asking.rounds)} questions about {len(openings)} opened marks")
+    exchanges = read_exchanges(take(facts, "exchanges", list), members)
+    if exchanges and asking.kind != SERVICE:
+        raise EvidenceError("there are exchanges, but no service was asked")
     return Evidence(
         version=take(facts, "version", str),
         spec=spec,
         commitment=read_commitment(members["commitment.json"]),
-        time_stamps=tuple(members[_stamp(n)] for n in range(take(facts, "time_stamps", int))),
+        time_stamps=tuple(members[_stamp(n)] for n in range(stamps)),
         num_marks=take(facts, "num_marks", int),
-        openings=_openings(members, spec),
-        asking=_asking(take(facts, "suspect", dict)),
+        openings=openings,
+        asking=asking,
         answers=tuple(answers),
         verdict=_verdict(take(facts, "verdict", dict), spec.num_classes),
-        exchanges=read_exchanges(take(facts, "exchanges", list), members),
+        exchanges=exchanges,
         clean=_clean(facts["clean_labels"], members, spec),
         started=take_time(facts, "started"),
         ended=take_time(facts, "ended"),
@@ -222,7 +239,10 @@ def _openings(members: Mapping[str, bytes], spec: Spec) -> tuple[Opening, ...]:
 def _clean(labels: Any, members: Mapping[str, bytes], spec: Spec) -> CleanImages | None:
     if labels is None:
         return None
-    if not (isinstance(labels, list) and all(type(label) is int for label in labels)):
+    if not (
+        isinstance(labels, list)
+        and all(type(label) is int and 0 <= label < spec.num_classes for label in labels)
+    ):
         raise EvidenceError("a class of a clean image is no class id")
     images = _images(members["clean-images.bin"], len(labels), spec.image_shape)
     return CleanImages(images, np.array(labels, np.int64))
@@ -246,6 +266,12 @@ def _asking(facts: dict[str, Any]) -> Asking:
     settings = take(facts, "settings", dict)
     if strange := settings.keys() - _DIALECT.keys():
         raise EvidenceError(f"settings {sorted(strange)} are unknown")
+    texts = [settings[name] for name in _TEXTS if name in settings]
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or type(settings.get("columns", True)) is not bool
+    ):
+        raise EvidenceError("a setting is of the wrong type")
     scale = settings.get("value_range")
     if scale is not None:
         settings = settings | {"value_range": tuple(scale)}

@@ -41,46 +41,69 @@ def check_answers(found: Evidence, replayed: Replayed) -> None:
 
 def count_choices(found: Evidence, replayed: Replayed) -> tuple[Choice, ...]:
     """What the claimant could have chosen."""
-    return choices(
-        found.first, found.spec.num_classes, found.commitment.value_range, found.asking.dialect,
-        replayed.alignment,
-    )  # fmt: skip
+    return _choices(found, replayed, len(found.exchanges))
 
 
-def new_test(found: Evidence, made: tuple[Choice, ...]) -> SequentialTest:
-    """The test that the answers have to pass.
+def run_test(found: Evidence, triggers: TriggerSet, replayed: Replayed) -> SequentialTest:
+    """The test that the answers have to pass, from the first question to the last.
 
     Raises:
+        EvidenceError: if other questions were asked than belong there, or not all.
         InvalidArgumentError: if so many marks cannot prove anything.
     """
-    left = found.spec.num_marks - found.first
-    if not len(found.openings) <= found.num_marks <= left:
+    left, spec = found.spec.num_marks - found.first, found.spec
+    if not len(triggers) <= found.num_marks <= left:
         raise EvidenceError(f"{found.num_marks} questions are said to have been allowed, of {left}")
-    return SequentialTest(
-        found.num_marks, found.spec.num_classes, found.verdict.alpha, log_tries=log_tries(made)
-    )
+    before, *after = (log_tries(_choices(found, replayed, seen)) for seen in replayed.seen)
+    test = SequentialTest(
+        found.num_marks, spec.num_classes, found.verdict.alpha, log_tries=before,
+        limited=found.num_marks < left,
+    )  # fmt: skip
+    for size, tries in zip(found.asking.rounds, after, strict=True):
+        if (due := test.questions()) != size:
+            raise EvidenceError(
+                f"{size} questions were asked at once after {test.queries}, where {due} are due"
+            )
+        asked = slice(test.queries, test.queries + size)
+        test.log_tries = tries
+        test.record(np.array(found.answers[asked], np.int64), triggers.labels[asked])
+    if test.questions():
+        raise EvidenceError(f"the asking was ended after {test.queries} questions, undecided")
+    return test
 
 
-def check_verdict(found: Evidence, triggers: TriggerSet, test: SequentialTest) -> Verdict:
-    """The verdict has to be what the answers give."""
-    if len(found.answers) != len(triggers):
-        raise EvidenceError(f"{len(found.answers)} answers to {len(triggers)} triggers")
-    test.record(np.array(found.answers, np.int64), triggers.labels)
+def new_test(verdict: Verdict, tries: float) -> SequentialTest:
+    """The same test with no answers yet, of as many tries as it ended with."""
+    test = SequentialTest(verdict.num_marks, verdict.num_classes, verdict.alpha, limited=True)
+    test.log_tries = tries
+    return test
+
+
+def check_verdict(found: Evidence, test: SequentialTest) -> Verdict:
+    """The verdict has to be what the test gives. Its reason is told anew."""
     claimed = found.verdict
-    computed = replace(test.verdict(), alignment=claimed.alignment, reason=claimed.reason)
+    computed = replace(test.verdict(), alignment=claimed.alignment)
     numbers = ("p_value", "evidence_bits", "tail_p_value", "tries")
     for name in numbers:
         if not _close(getattr(claimed, name), getattr(computed, name)):
             raise EvidenceError(
                 f"{name} is {getattr(computed, name)}, not {getattr(claimed, name)}"
             )
-    if computed != replace(claimed, **{name: getattr(computed, name) for name in numbers}):
+    exact = {name: getattr(computed, name) for name in numbers}
+    if computed != replace(claimed, reason=computed.reason, **exact):
         raise EvidenceError(
             f"{computed.matches} of {computed.queries} answers match, which is "
             f"{computed.status!r} at alpha={computed.alpha:g}; it says {claimed.matches} of "
             f"{claimed.queries}, {claimed.status!r}"
         )
     return computed
+
+
+def _choices(found: Evidence, replayed: Replayed, seen: int) -> tuple[Choice, ...]:
+    return choices(
+        found.first, found.spec.num_classes, found.commitment.value_range, found.asking.dialect,
+        replayed.alignment, found.exchanges[:seen],
+    )  # fmt: skip
 
 
 def _close(claimed: float | None, computed: float | None) -> bool:

@@ -12,7 +12,7 @@ committed one or one of `SCALES`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from tfmark.pixels import ValueRange
 
 if TYPE_CHECKING:
     from tfmark.alignment import Alignment
+    from tfmark.evidence.tape import Exchange
 
 SCALES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 # Four scales, four forms of pixels, and 16 signatures, inputs or outputs that a model may have.
@@ -48,6 +49,7 @@ def choices(
     committed: ValueRange,
     dialect: Dialect,
     alignment: Alignment | None,
+    exchanges: Sequence[Exchange],
 ) -> tuple[Choice, ...]:
     """What was left open in asking.
 
@@ -57,6 +59,7 @@ def choices(
         committed: scale of pixels of the commitment.
         dialect: how the suspect was asked.
         alignment: how its classes were brought to the key's, if they were.
+        exchanges: what crossed the wire so far.
 
     Raises:
         InvalidArgumentError: if the scale is one that evidence does not take.
@@ -74,12 +77,24 @@ def choices(
         else Choice("no settings of one's own", math.log(2))
     )
     start = Choice(f"mark {first} as the first one", math.log((first + 1) * (first + 2)))
-    return start, settings, _classes(num_classes, dialect.class_names is not None, alignment)
+    named = dialect.class_names is not None
+    return start, settings, _classes(num_classes, named, alignment), _repeats(exchanges)
 
 
 def log_tries(found: Iterable[Choice]) -> float:
     """Natural logarithm of the tries of all choices together."""
     return sum(choice.log_tries for choice in found)
+
+
+def _repeats(exchanges: Sequence[Exchange]) -> Choice:
+    """What is said to have failed could be an answer that did not suit: it may be asked again.
+
+    Each failure stands at some place, and leads to the same question or to a smaller one.
+    """
+    places = [place for place, exchange in enumerate(exchanges) if exchange.failed]
+    tries = math.log(2) + sum(math.log(4 * (place + 1) * (place + 2)) for place in places)
+    what = f"{len(places)} requests" if len(places) != 1 else "one request"
+    return Choice(f"{what} without an answer", tries)
 
 
 def _classes(num_classes: int, named: bool, alignment: Alignment | None) -> Choice:

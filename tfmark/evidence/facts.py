@@ -10,12 +10,20 @@ from typing import Any, TypeVar
 from tfmark.errors import EvidenceError
 
 T = TypeVar("T")
-LONGEST = 32 << 20  # bytes
+LONGEST = 16 << 20  # bytes
+MOST = 500_000  # values; each takes up to a hundred bytes of memory
 
 
 def write_facts(facts: Any) -> bytes:
-    """Facts as JSON, always the same bytes for the same facts."""
-    return json.dumps(facts, indent=1, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+    """Facts as JSON, always the same bytes for the same facts.
+
+    Raises:
+        EvidenceError: if there are too many.
+    """
+    data = json.dumps(facts, indent=1, ensure_ascii=True, allow_nan=False).encode() + b"\n"
+    if _is_too_large(data):
+        raise EvidenceError("it has too many facts for a file of evidence")
+    return data
 
 
 def read_facts(data: bytes, name: str) -> dict[str, Any]:
@@ -25,7 +33,7 @@ def read_facts(data: bytes, name: str) -> dict[str, Any]:
         EvidenceError: if it is not written as `write_facts` does.
     """
     try:
-        if len(data) > LONGEST:
+        if _is_too_large(data):
             raise ValueError
         facts = json.loads(data)
         same = write_facts(facts) == data
@@ -34,6 +42,10 @@ def read_facts(data: bytes, name: str) -> dict[str, Any]:
     if not (isinstance(facts, dict) and same):
         raise EvidenceError(f"{name} is not written as tfmark writes it")
     return facts
+
+
+def _is_too_large(data: bytes) -> bool:
+    return len(data) > LONGEST or sum(map(data.count, (b",", b"[", b"{"))) > MOST
 
 
 def take(facts: dict[str, Any], name: str, kind: type[T]) -> T:

@@ -7,8 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tfmark.alignment import AlignedEndpoint, align
-from tfmark.asking import ask
-from tfmark.endpoints.base import Endpoint
+from tfmark.endpoints.base import Endpoint, checked_ids
 from tfmark.endpoints.choosing import suspect_at
 from tfmark.endpoints.dialect import Task
 from tfmark.endpoints.options import split_options
@@ -26,12 +25,12 @@ def ask_again(
     address: str | os.PathLike[str],
     options: dict[str, Any],
 ) -> Verdict:
-    """Ask about the opened triggers.
+    """Ask about the opened triggers, all of them: they are no secret any more.
 
     Args:
         evidence: the evidence; how its suspect was asked counts where `options` say nothing.
         triggers: its triggers.
-        test: a test of as many questions.
+        test: a test without answers.
         address: the suspect.
         options: the options of `tfmark.endpoint_from`.
 
@@ -54,6 +53,7 @@ def ask_again(
             clean = evidence.clean
             found = align(suspect, clean.images, clean.labels, spec.num_classes)
             suspect = AlignedEndpoint(suspect, found)
+        test.record(checked_ids(suspect.classify(triggers.pixels), len(triggers)), triggers.labels)
     except EndpointError as error:
         return test.verdict(str(error))
-    return ask(suspect, triggers, test)
+    return test.verdict()

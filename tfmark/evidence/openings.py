@@ -7,6 +7,7 @@ were not opened these tell nothing, for subkeys are outputs of HMAC, and paths a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,10 @@ from tfmark.triggers import TriggerSet
 
 if TYPE_CHECKING:
     from tfmark.key import WatermarkKey
+
+
+MAX_PIXELS = 1 << 23  # of one image, all channels; as JSON they take 14 bytes each
+MAX_TRIGGERS = 1 << 28  # bytes of all triggers
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,17 @@ class Opening:
     path: tuple[bytes, ...] = field(repr=False)
     base: Pixels = field(repr=False)
     base_path: tuple[bytes, ...] = field(repr=False)
+
+
+def check_size(spec: Spec) -> None:
+    """Refuse images that are too large to be derived and sent again on any machine.
+
+    Raises:
+        EvidenceError: if they are.
+    """
+    pixels = math.prod(spec.shape)
+    if pixels > MAX_PIXELS:
+        raise EvidenceError(f"Evidence takes images of at most {MAX_PIXELS} numbers, not {pixels}.")
 
 
 def open_marks(key: WatermarkKey, first: int, count: int) -> tuple[Opening, ...]:
@@ -75,6 +91,8 @@ def check_marks(openings: Sequence[Opening], first: int, spec: Spec, commitment:
     canonical = spec.canonical()
     for expected, opening in enumerate(openings, first):
         index = opening.index
+        if not 0 <= index < spec.num_marks:
+            raise EvidenceError(f"there is no mark {index} among {spec.num_marks}")
         if index != expected:
             raise EvidenceError(f"mark {expected} was skipped or moved: mark {index} is there")
         bottom = leaf(index, opening.subkey, canonical)
@@ -103,8 +121,12 @@ def triggers_of(
     """Derive triggers and labels from opened marks.
 
     Raises:
+        EvidenceError: if they are too large.
         InvalidArgumentError: if the text of the content scheme cannot be written.
     """
+    check_size(spec)
+    if len(openings) * math.prod(spec.shape) > MAX_TRIGGERS:
+        raise EvidenceError(f"the triggers take more than {MAX_TRIGGERS >> 20} MiB")
     if spec.scheme == "content":
         content.check_text(spec.text, *spec.shape[:2])
     pixels = np.empty((len(openings), *spec.shape), np.uint8)

@@ -13,13 +13,15 @@ import json
 from typing import Any
 
 PNG = b"\x89PNG\r\n\x1a\n"
+LONGER = 8  # times as long as another a spelling may be
+PLAY = 1 << 16  # bytes
 
 
 def same_question(recorded: bytes | None, expected: bytes | None) -> bool:
     """Whether the body of a recorded request asks the same as the body that is expected."""
     if recorded == expected:
         return True
-    if recorded is None or expected is None:
+    if recorded is None or expected is None or len(recorded) > LONGER * len(expected) + PLAY:
         return False
     try:
         return _same(*(json.loads(body, parse_int=float, object_pairs_hook=_Members)

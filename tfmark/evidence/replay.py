@@ -6,6 +6,7 @@ call for, and each answer is read again by the same rules.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from tfmark.endpoints.choosing import suspect_at
 from tfmark.endpoints.dialect import Task
 from tfmark.errors import EndpointError, EvidenceError
 from tfmark.evidence.record import Evidence
-from tfmark.evidence.tape import PlayingConnection
+from tfmark.evidence.tape import Exchange, PlayingConnection
 from tfmark.triggers import TriggerSet
 
 _SCHEMES = ("http://", "https://", "grpc://", "grpcs://")
@@ -30,10 +31,12 @@ class Replayed:
     Attributes:
         answers: class ids, one for each trigger.
         alignment: how the suspect's classes were brought to the key's, if they were.
+        seen: number of exchanges before the first round, and after each.
     """
 
     answers: ClassIds
     alignment: Alignment | None
+    seen: tuple[int, ...]
 
 
 def replay(evidence: Evidence, triggers: TriggerSet) -> Replayed:
@@ -46,7 +49,7 @@ def replay(evidence: Evidence, triggers: TriggerSet) -> Replayed:
     asking, spec = evidence.asking, evidence.spec
     if not asking.name.startswith(_SCHEMES) or asking.dialect.protocol == "local":
         raise EvidenceError("the suspect has no address of a service")
-    tape = iter(evidence.exchanges)
+    tape = _Tape(evidence.exchanges)
     connection = PlayingConnection(tape=tape, retries=asking.retries)
     aligned = evidence.clean is not None
     task = Task(
@@ -59,20 +62,38 @@ def replay(evidence: Evidence, triggers: TriggerSet) -> Replayed:
             clean = evidence.clean
             alignment = align(suspect, clean.images, clean.labels, spec.num_classes)
             suspect = AlignedEndpoint(suspect, alignment)
-        answers = _classify(suspect, triggers, asking.rounds)
+        answers, seen = _classify(suspect, triggers, asking.rounds, tape)
     except EndpointError as error:
         raise EvidenceError(f"the answers that were kept are none: {error}") from None
     if next(tape, None) is not None:
         raise EvidenceError("it has exchanges that no trigger calls for")
-    return Replayed(answers, alignment)
+    return Replayed(answers, alignment, seen)
 
 
-def _classify(suspect: Endpoint, triggers: TriggerSet, rounds: tuple[int, ...]) -> ClassIds:
+class _Tape:
+    """The exchanges one after the other, and how many of them were played."""
+
+    def __init__(self, exchanges: tuple[Exchange, ...]):
+        self._left = iter(exchanges)
+        self.played = 0
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return self
+
+    def __next__(self) -> Exchange:
+        exchange = next(self._left)
+        self.played += 1
+        return exchange
+
+
+def _classify(
+    suspect: Endpoint, triggers: TriggerSet, rounds: tuple[int, ...], tape: _Tape
+) -> tuple[ClassIds, tuple[int, ...]]:
     if sum(rounds) != len(triggers):
         raise EvidenceError(f"{sum(rounds)} questions, but {len(triggers)} marks are opened")
-    ends = np.cumsum(rounds).tolist()
-    parts = [
-        suspect.classify(triggers.pixels[end - size : end])
-        for size, end in zip(rounds, ends, strict=True)
-    ]
-    return np.concatenate(parts)
+    parts, seen, start = [], [tape.played], 0
+    for size in rounds:
+        parts.append(suspect.classify(triggers.pixels[start : start + size]))
+        seen.append(tape.played)
+        start += size
+    return np.concatenate(parts), tuple(seen)

@@ -22,39 +22,43 @@ class Authorities:
     """Whose time stamps are trusted.
 
     Attributes:
-        certificates: their certificates.
-        named: whether the auditor named them; else they are the system's.
+        named: the certificates that the auditor named; `None` for the system's, which take a while
+            to load and are loaded where there is a time stamp.
     """
 
-    certificates: list[Certificate]
-    named: bool
+    named: tuple[Certificate, ...] | None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None) -> Authorities:
         """Those in a file, or the system's.
 
         Raises:
-            TimeStampError: if there is no certificate in the file.
+            InvalidArgumentError: if there is no certificate in the file.
             OSError: if it cannot be read.
         """
-        from tfmark.time_stamps import load_certificates, system_certificates
+        from tfmark.time_stamp_chains import load_certificates
 
-        found = system_certificates() if path is None else load_certificates(path)
-        return cls(list(found), path is not None)
+        return cls(None if path is None else load_certificates(path))
+
+    @property
+    def refuses(self) -> str:
+        """What becomes of stamps that show nothing: who names authorities wants to see one."""
+        return OPEN if self.named is None else REFUSED
 
 
 def check_stamps(found: Evidence, authorities: Authorities) -> Step:
     """Whether a trusted authority saw the commitment, and when."""
+    if not found.time_stamps:
+        text = "There is none: nothing shows that the commitment is older than the suspect."
+        return Step(NAME, authorities.refuses, text)
+    from tfmark.time_stamp_chains import system_certificates
     from tfmark.time_stamps import check_time_stamp, read_time_stamp
 
-    if not found.time_stamps:
-        status = REFUSED if authorities.named else OPEN
-        return Step(NAME, status, "There is none: nothing shows that the commitment is older than "
-                                  "the suspect.")  # fmt: skip
+    ca = system_certificates() if authorities.named is None else authorities.named
     trusted, unknown = [], []
     for number, response in enumerate(found.time_stamps):
         try:
-            stamp = check_time_stamp(response, found.commitment.document, authorities.certificates)
+            stamp = check_time_stamp(response, found.commitment.document, ca)
             trusted.append(stamp)
         except UntrustedTimeStampError:
             unknown.append(read_time_stamp(response))
@@ -62,13 +66,20 @@ def check_stamps(found: Evidence, authorities: Authorities) -> Step:
             return Step(NAME, REFUSED, f"Time stamp {number}: {error}")
     if trusted:
         first = min(trusted, key=lambda stamp: stamp.time)
+        if first.time > found.started:
+            text = (
+                f"It was made on {first.time:%Y-%m-%d at %H:%M:%S} UTC, after the suspect was "
+                "asked: nothing shows that the commitment is older."
+            )
+            return Step(NAME, authorities.refuses, text)
         text = (
             f"The commitment was there on {first.time:%Y-%m-%d at %H:%M:%S} UTC, says "
             f"{first.authority}. Compare that with when the suspect appeared."
         )
         return Step(NAME, HOLDS, text)
     first = min(unknown, key=lambda stamp: stamp.time)
-    status = REFUSED if authorities.named else OPEN
-    return Step(NAME, status, f"It says {first.time:%Y-%m-%d at %H:%M:%S} UTC, by "
-                              f"{first.authority}, which none of the trusted certificates vouches "
-                              "for. Name its certificates with tsa_ca (--tsa-ca).")  # fmt: skip
+    text = (
+        f"It says {first.time:%Y-%m-%d at %H:%M:%S} UTC, by {first.authority}, which none of the "
+        "trusted certificates vouches for. Name its certificates with tsa_ca (--tsa-ca)."
+    )
+    return Step(NAME, authorities.refuses, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from tfmark.errors import TfmarkError
@@ -12,6 +12,16 @@ from tfmark.evidence.record import Evidence
 from tfmark.verdict import Verdict
 
 HOLDS, REFUSED, OPEN = "holds", "refused", "not checked"
+LONGEST = 2000  # characters of a text, which may have words of strangers in it
+_ODD = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 T = TypeVar("T")
 
 
@@ -36,6 +46,7 @@ class Audit:
 
     Attributes:
         steps: the steps, in order. After one that was refused there are none.
+        alpha: the error rate that the auditor asked for.
         evidence: what was audited, `None` if a step was refused.
         verdict: its verdict, computed again; `None` if a step was refused.
         choices: what the claimant could have chosen, and how many tries that counts as.
@@ -43,6 +54,7 @@ class Audit:
     """
 
     steps: tuple[Step, ...]
+    alpha: float
     evidence: Evidence | None = None
     verdict: Verdict | None = None
     choices: tuple[Choice, ...] = ()
@@ -55,8 +67,27 @@ class Audit:
 
     @property
     def proves(self) -> bool:
-        """Whether no step was refused, and the verdict is "owned"."""
-        return self.holds and self.verdict is not None and self.verdict.owned
+        """Whether all of it holds, and shows what it has to at the auditor's own error rate.
+
+        What is the claimant's word alone does not count: there has to be a trusted time stamp, and
+        answers that were not kept have to be asked for again.
+        """
+        return self.holds and not self.missing
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What a proof lacks, in words."""
+        status = {step.name: step.status for step in self.steps}
+        lacks = []
+        if self.verdict is None or not self.verdict.owned:
+            lacks.append("the watermark is not shown")
+        elif self.verdict.p_value > self.alpha:
+            lacks.append(f"its p-value {self.verdict.p_value:.2g} is above {self.alpha:g}")
+        if status.get("time stamp") != HOLDS:
+            lacks.append("no trusted authority says that the commitment is older than the suspect")
+        if HOLDS not in (status.get("answers"), status.get("asked again")):
+            lacks.append("the answers are the claimant's word")
+        return tuple(lacks)
 
     @property
     def sentence(self) -> str:
@@ -64,16 +95,17 @@ class Audit:
         if not self.holds:
             failed = self.steps[-1]
             return f"Refused at the step {failed.name!r}: {failed.text}"
-        unchecked = [step.name for step in self.steps if step.status == OPEN]
-        but = f" Not checked: {', '.join(unchecked)}." if unchecked else ""
+        lacks = f" It is no proof: {'; '.join(self.missing)}." if self.missing else ""
         said = self.verdict.sentence if self.verdict is not None else ""
-        return f"The evidence holds.{but} {said}"
+        return f"The evidence holds.{lacks} {said}"
 
     def to_dict(self) -> dict[str, Any]:
         """All facts, for JSON."""
         return {
             "holds": self.holds,
             "proves": self.proves,
+            "missing": list(self.missing),
+            "alpha": self.alpha,
             "sentence": self.sentence,
             "steps": [vars(step) for step in self.steps],
             "verdict": None if self.verdict is None else self.verdict.to_dict(),
@@ -110,10 +142,14 @@ class Protocol:
         try:
             result = step()
         except TfmarkError as error:
-            self.add(Step(name, REFUSED, f"{str(error).rstrip('.')}."))
-            raise AssertionError from None  # `add` raises
-        self.add(Step(name, HOLDS, holds))
-        return result
+            problem = f"{str(error).rstrip('.')}."
+        except _ODD as error:  # whoever made the file may have found what no check foresaw
+            problem = f"It cannot be checked ({type(error).__name__})."
+        else:
+            self.add(Step(name, HOLDS, holds))
+            return result
+        self.add(Step(name, REFUSED, problem))
+        raise AssertionError  # `add` raises
 
     def add(self, step: Step) -> None:
         """Keep a step.
@@ -121,6 +157,7 @@ class Protocol:
         Raises:
             RefusedStepError: if it does not hold.
         """
-        self.steps.append(step)
+        text = "".join(letter if letter.isprintable() else " " for letter in step.text)
+        self.steps.append(replace(step, text=text[:LONGEST]))
         if step.status == REFUSED:
             raise RefusedStepError

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 
 from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.exchange import Answered, Asked
+from tfmark.endpoints.http import ANSWERED
 from tfmark.endpoints.redaction import Redactor
 from tfmark.errors import (
     AnswerError,
@@ -66,6 +67,11 @@ class Exchange:
     sent: datetime
     received: datetime
 
+    @property
+    def failed(self) -> bool:
+        """Whether there was no answer but a reason."""
+        return self.answered is None or self.answered.status not in ANSWERED
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingConnection(Connection):
@@ -86,34 +92,34 @@ class RecordingConnection(Connection):
         return cls(**values, secrets=connection.redactor(address))
 
     def exchange(self, asked: Asked, send: Callable[[Asked], Answered]) -> Answered:
-        """See `Connection.exchange`."""
+        """See `Connection.exchange`. What is kept is also what is read."""
         sent = datetime.now(UTC)
         try:
-            answered = send(asked)
+            answered = self._without_secrets(send(asked))
         except EndpointError as error:
             self._keep(asked, None, _failure(error, self.secrets), sent)
             raise
         self._keep(asked, answered, None, sent)
         return answered
 
+    def _without_secrets(self, answered: Answered) -> Answered:
+        headers = {
+            self.secrets.clean(name): self.secrets.clean(value)
+            for name, value in answered.headers.items()
+            if name.lower() != "set-cookie"
+        }
+        body = self.secrets.blot(answered.body)
+        return replace(answered, headers=headers, body=body)
+
     def _keep(
         self, asked: Asked, answered: Answered | None, failure: Failure | None, sent: datetime
     ) -> None:
-        secrets = self.secrets
         shown = _SHOWN - {name.lower() for name in self.headers}
         headers = {
             name: value if name.lower() in shown else HIDDEN
             for name, value in asked.headers.items()
         }
         question = Asked(asked.method, show(asked.address), headers, asked.body)
-        if answered is not None:
-            answered = Answered(
-                answered.status,
-                {name: secrets.clean(value) for name, value in answered.headers.items()
-                 if name.lower() != "set-cookie"},
-                secrets.blot(answered.body),
-                answered.certificates,
-            )  # fmt: skip
         self.tape.append(Exchange(question, answered, failure, sent, datetime.now(UTC)))
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tfmark.endpoints.exchange import Answered, Asked
+from tfmark.endpoints.http import MAX_BODY
 from tfmark.errors import EvidenceError
 from tfmark.evidence.facts import only, take, take_time
 from tfmark.evidence.tape import FAILURES, Exchange, Failure
@@ -68,10 +69,13 @@ def _exchange(facts: Any, members: Mapping[str, bytes]) -> Exchange:
     if facts["answer"] is not None:
         answer = take(facts, "answer", dict)
         only(answer, _BODY | {"status", "headers", "certificates"})
+        content = _content(answer, members)
+        if len(content) > MAX_BODY:
+            raise EvidenceError(f"an answer is larger than {MAX_BODY >> 20} MiB")
         answered = Answered(
             take(answer, "status", int),
             _headers(answer),
-            _content(answer, members),
+            content,
             tuple(_der(members, name) for name in take(answer, "certificates", list)),
         )
     if facts["failure"] is not None:

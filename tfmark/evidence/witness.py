@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.dialect import Dialect
 from tfmark.errors import InvalidArgumentError
 from tfmark.evidence.choices import choices, log_tries
-from tfmark.evidence.openings import open_marks
+from tfmark.evidence.openings import check_size, open_marks
 from tfmark.evidence.record import FILE, OBJECT, SERVICE, Asking, CleanImages, Evidence
 from tfmark.evidence.tape import RecordingConnection
 from tfmark.pixels import Pixels
+from tfmark.sequential import SequentialTest
 from tfmark.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -39,12 +41,16 @@ class Witness:
         dialect: how the suspect is asked.
         connection: how the way to it is taken.
 
+    Raises:
+        EvidenceError: if the key's images are too large for evidence.
+
     Attributes:
         connection: the same settings; what goes over these connections is kept.
         first: index of the first mark that is asked.
     """
 
     def __init__(self, key: WatermarkKey, suspect: Any, dialect: Dialect, connection: Connection):
+        check_size(key.spec)
         self._key, self._suspect, self._dialect = key, suspect, dialect
         self.first = key.records.opened
         address = os.fspath(suspect) if isinstance(suspect, str | os.PathLike) else ""
@@ -59,12 +65,20 @@ class Witness:
         Raises:
             InvalidArgumentError: if the scale is one that evidence does not take.
         """
-        spec, scale = self._key.spec, self._key.value_range
-        return log_tries(choices(self.first, spec.num_classes, scale, self._dialect, alignment))
+        spec, scale, tape = self._key.spec, self._key.value_range, self.connection.tape
+        made = choices(self.first, spec.num_classes, scale, self._dialect, alignment, tape)
+        return log_tries(made)
 
-    def listen(self, endpoint: Endpoint) -> Endpoint:
-        """The same endpoint, whose answers to triggers are kept."""
-        return _Heard(endpoint, self._rounds, self._answers)
+    def listen(
+        self, endpoint: Endpoint, test: SequentialTest, alignment: Alignment | None
+    ) -> Endpoint:
+        """The same endpoint, whose answers to triggers are kept, and whose failures are counted."""
+
+        def count() -> None:
+            test.log_tries = self.log_tries(alignment)
+
+        count()
+        return _Heard(endpoint, self._rounds, self._answers, count)
 
     def evidence(
         self, verdict: Verdict, num_marks: int, clean: tuple[Pixels, Any] | None
@@ -113,8 +127,15 @@ class Witness:
 
 
 class _Heard:
-    def __init__(self, endpoint: Endpoint, rounds: list[int], answers: list[int]):
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        rounds: list[int],
+        answers: list[int],
+        count: Callable[[], None],
+    ):
         self._endpoint, self._rounds, self._answers = endpoint, rounds, answers
+        self._count = count
 
     @property
     def remark(self) -> str:
@@ -126,6 +147,7 @@ class _Heard:
         ids = checked_ids(self._endpoint.classify(images), len(images))
         self._rounds.append(len(images))
         self._answers.extend(np.asarray(ids).tolist())
+        self._count()
         return ids
 
 
