@@ -1,11 +1,13 @@
 """What several tests share: real digits, keys, and one model with a watermark in it."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from tfmark import WatermarkKey, datasets
+from tfmark.key_lock import Lock
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +85,13 @@ def innocent(digits):
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(digits.x_train, digits.y_train, batch_size=32, epochs=8, verbose=0)
     return model
+
+
+@pytest.fixture
+def cheap_locks(monkeypatch):
+    """A new passphrase of a key file takes no time; all else about it is as ever."""
+    new = Lock.new
+    monkeypatch.setattr(Lock, "new", lambda: replace(new(), n=2))
 
 
 @pytest.fixture

@@ -189,14 +189,14 @@ class WatermarkKey:
         """
 
         def opened(records: Records) -> Records:
-            records = records.merged(self.records)
-            left = self.spec.num_marks - records.opened
+            first = max(records.opened, self.records.opened)
+            left = self.spec.num_marks - first
             if not (type(count) is int and 1 <= count <= left):
                 raise InvalidArgumentError(
                     "Invalid value for argument `count`. Expected a number of marks, of which "
                     f"{left} are left to open. Received: count={count!r}"
                 )
-            return replace(records, opened=records.opened + count)
+            return replace(records, opened=first + count)
 
         if self.path is None:
             self.records = opened(self.records)

@@ -19,6 +19,7 @@ MAX_PASSPHRASE = 1024  # characters
 MAX_COST = 1 << 18
 MAX_LANES = 4
 BLOCK = 8
+_MEMORY = 256 * BLOCK * MAX_COST  # bytes, twice what the largest lock takes
 _SALT, _NONCE = 16, 12  # bytes
 _NAMES = {"kdf": "scrypt", "cipher": "AES-256-GCM"}
 _FIELDS = {*_NAMES, "n", "r", "p", "salt", "nonce"}
@@ -117,10 +118,9 @@ class Lock:
         return cls(salt, nonce, facts["n"], facts["r"], facts["p"])
 
     def _key(self, passphrase: str) -> bytes:
-        memory = 256 * self.n * self.r  # twice what it takes
         return hashlib.scrypt(
-            _as_bytes(passphrase), salt=self.salt, n=self.n, r=self.r, p=self.p, maxmem=memory,
-            dklen=32,
+            _as_bytes(passphrase), salt=self.salt, n=self.n, r=self.r, p=self.p,
+            maxmem=_MEMORY, dklen=32,
         )  # fmt: skip
 
 

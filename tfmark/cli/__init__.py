@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from tfmark.cli.asking import probe, verify
-from tfmark.cli.keys import inspect, keygen
+from tfmark.cli.committing import commit, timestamp
+from tfmark.cli.keys import inspect, keygen, passphrase
 from tfmark.cli.running import demo, serve
 from tfmark.cli.scanning import scan
 
@@ -16,5 +17,6 @@ def main() -> None:
     """Prove that a Keras model is yours when somebody else serves it."""
 
 
-for command in (demo, keygen, inspect, probe, verify, scan, serve):
+COMMANDS = demo, keygen, inspect, passphrase, commit, timestamp, probe, verify, scan, serve
+for command in COMMANDS:
     main.add_command(command)

@@ -12,6 +12,7 @@ import click
 
 from tfmark.cli.common import FILE, KEY, plain_errors
 from tfmark.cli.endpoint_options import collect, endpoint_options
+from tfmark.cli.passphrases import load_key, passphrase_option
 
 EXIT_CODES = {"owned": 0, "not shown": 1, "inconclusive": 3}
 
@@ -27,6 +28,7 @@ EXIT_CODES = {"owned": 0, "not shown": 1, "inconclusive": 3}
 @click.option("--align", type=FILE, metavar="IMAGES.npz",
               help="Clean images and their class ids (arrays images and labels), asked first to "
                    "find out how the suspect numbers its classes.")  # fmt: skip
+@passphrase_option
 @endpoint_options
 @plain_errors
 def verify(
@@ -36,6 +38,7 @@ def verify(
     as_json: bool,
     max_queries: int | None,
     align: Path | None,
+    passphrase_file: str | None,
     **options: Any,
 ) -> None:
     """Ask the model at URL whether it carries the watermark of KEY.
@@ -46,12 +49,11 @@ def verify(
     Exit code: 0 owned, 1 not shown, 2 bad input, 3 inconclusive.
     """
     from tfmark.clean_images import load_clean_images
-    from tfmark.key import WatermarkKey
     from tfmark.verification import verify as ask
 
     clean = None if align is None else load_clean_images(align)
     verdict = ask(
-        url, WatermarkKey.load(key), alpha, max_queries=max_queries, clean=clean,
+        url, load_key(key, passphrase_file), alpha, max_queries=max_queries, clean=clean,
         **collect(options),
     )  # fmt: skip
     if as_json:

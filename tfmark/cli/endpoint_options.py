@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ _DIALECT = (
                  help="Text file with the name of each class, one a line, in the key's order."),
 )  # fmt: skip
 
-_CONNECTION = (
+_WAY = (
     click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'",
                  help="Sent with each request; @FILE takes headers from the lines of a file, where "
                       "they stand in no list of processes. May be given several times."),
@@ -48,6 +48,9 @@ _CONNECTION = (
     click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30.0,
                  show_default=True, help="Seconds for each try of a request."),
     click.option("--retries", type=click.IntRange(0, 100), default=3, show_default=True),
+)  # fmt: skip
+
+_PATIENCE = (
     click.option("--delay", type=click.FloatRange(0), default=0.0, show_default=True,
                  help="Least number of seconds between two requests."),
     click.option("--max-time", type=click.FloatRange(0, min_open=True), default=3600.0,
@@ -57,15 +60,29 @@ _CONNECTION = (
 
 def endpoint_options(command: Command) -> Command:
     """Give a command the options, as `collect` takes them."""
-    for option in reversed(_DIALECT + _CONNECTION):
-        command = option(command)
-    return command
+    return _with(_DIALECT + _WAY + _PATIENCE, command)
+
+
+def way_options(command: Command) -> Command:
+    """Give a command those that say how a server is reached, as `collect_way` takes them."""
+    return _with(_WAY, command)
 
 
 def collect(given: dict[str, Any]) -> dict[str, Any]:
     """The keywords of `tfmark.endpoint_from` for options of the command line."""
+    options = collect_way(given)
+    scale, labels = options.pop("value_range"), options.pop("labels")
+    return {
+        **options,
+        "value_range": None if scale is None else pair(scale),
+        "class_names": None if labels is None else _lines(labels, "--labels"),
+    }
+
+
+def collect_way(given: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of `Connection` for options of the command line."""
     options = dict(given)
-    scale, user, labels = (options.pop(name) for name in ("value_range", "user", "labels"))
+    user = options.pop("user")
     headers = dict(header for text in options.pop("headers") for header in _headers(text))
     files = {
         "ca_file": options.pop("cacert"),
@@ -75,11 +92,15 @@ def collect(given: dict[str, Any]) -> dict[str, Any]:
     return {
         **options,
         **files,
-        "value_range": None if scale is None else pair(scale),
-        "class_names": None if labels is None else _lines(labels, "--labels"),
         "headers": headers,
         "auth": None if user is None else (user, _password(user)),
     }
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
 
 
 def _headers(text: str) -> list[tuple[str, str]]:

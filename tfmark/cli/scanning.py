@@ -16,6 +16,7 @@ import click
 
 from tfmark.cli.common import INTERRUPTED, KEY, plain_errors
 from tfmark.cli.endpoint_options import collect, endpoint_options
+from tfmark.cli.passphrases import load_key, passphrase_option
 
 if TYPE_CHECKING:
     from tfmark.scanning import Result, Scan
@@ -39,6 +40,7 @@ STATUSES = ("owned", "not shown", "inconclusive")
 @click.option("--retry", is_flag=True,
               help="Ask those again that could not be asked properly, from where they "
                    "stopped.")  # fmt: skip
+@passphrase_option
 @endpoint_options
 @plain_errors
 def scan(
@@ -49,6 +51,7 @@ def scan(
     concurrency: int,
     out: Path | None,
     retry: bool,
+    passphrase_file: str | None,
     **options: Any,
 ) -> None:
     """Ask all models of the list ENDPOINTS whether they carry the watermark of KEY.
@@ -65,9 +68,10 @@ def scan(
     """
     from tfmark.endpoint_list import read_list
     from tfmark.errors import InvalidArgumentError
-    from tfmark.key import WatermarkKey
     from tfmark.scanning import Scan
 
+    if endpoints == "-" == passphrase_file:
+        raise click.UsageError("Standard input has the list or the passphrase, not both.")
     if out is None and endpoints == "-":
         raise click.UsageError("A list from standard input needs --out for the journal.")
     out = Path(endpoints + ".scan.jsonl") if out is None else out
@@ -78,7 +82,7 @@ def scan(
         raise InvalidArgumentError(f"{endpoints}, {error}") from None
     whole = {"alpha": alpha, "endpoints": len(addresses)}
     with (
-        Scan(WatermarkKey.load(key), addresses, alpha, out, concurrency, retry,
+        Scan(load_key(key, passphrase_file), addresses, alpha, out, concurrency, retry,
              **collect(options)) as running,
         _signals(running.stop),
     ):  # fmt: skip

@@ -21,7 +21,9 @@ from tfmark.endpoints.exchange import Answered, Asked
 from tfmark.errors import AnswerError, RefusedError, UnreachableError
 
 MAX_BODY = 4 << 20  # bytes of an answer, decompressed; as Python objects they take 40 times that
+ANSWERED = (200, 201)  # some time-stamping authorities create what they answer
 RETRIED = (429, 502, 503, 504)
+JSON = "application/json"
 LONGEST_PAUSE = 30.0  # seconds
 _DER = 2  # OpenSSL's number for the binary form of a certificate
 
@@ -53,7 +55,6 @@ class HttpClient:
         self._connection = connection or Connection()
         headers = self._connection.all_headers
         self._headers = _merged({"Accept-Encoding": "gzip", "User-Agent": "tfmark"}, headers)
-        self._json_headers = _merged({"Content-Type": "application/json"}, self._headers)
         self._timeout = self._connection.timeout
         self._transport = transport
         self._sleep = sleep or self._connection.wait
@@ -61,28 +62,31 @@ class HttpClient:
 
     def get(self, url: str, retries: int) -> bytes:
         """Get `url`, with so many retries where that was refused; see `post`."""
-        return self._send("GET", url, None, min(retries, self._connection.retries))
+        return self._send("GET", url, self._headers, None, min(retries, self._connection.retries))
 
-    def post(self, url: str, body: bytes) -> bytes:
-        """Post a JSON body and return the body of a 200 answer.
+    def post(self, url: str, body: bytes, content_type: str = JSON) -> bytes:
+        """Post a body and return the one of the answer.
 
         Raises:
             UnreachableError: if there was no connection or no answer in time.
-            RefusedError: if the status was not 200.
+            RefusedError: if the status was one of an error.
             AnswerError: if the answer was too large or broken.
         """
-        return self._send("POST", url, body, self._connection.retries)
+        headers = _merged({"Content-Type": content_type}, self._headers)
+        return self._send("POST", url, headers, body, self._connection.retries)
 
-    def _send(self, method: str, url: str, body: bytes | None, retries: int) -> bytes:
+    def _send(
+        self, method: str, url: str, headers: dict[str, str], body: bytes | None, retries: int
+    ) -> bytes:
         for attempt in range(retries + 1):
             try:
-                answered = self._once(method, url, body)
+                answered = self._once(method, url, headers, body)
             except UnreachableError as error:
                 if attempt == retries or body is None or not error.passing:
                     raise
                 pause = None
             else:
-                if answered.status == 200:
+                if answered.status in ANSWERED:
                     return answered.body
                 if answered.status not in RETRIED or attempt == retries:
                     raise self._refusal(url, answered)
@@ -102,8 +106,7 @@ class HttpClient:
         tls = self._connection.tls() if url.lower().startswith("https:") else None
         return DeadlineTransport(url, tls, proxy_for(url))
 
-    def _once(self, method: str, url: str, body: bytes | None) -> Answered:
-        headers = self._headers if body is None else self._json_headers
+    def _once(self, method: str, url: str, headers: dict[str, str], body: bytes | None) -> Answered:
         self._pace()
         return self._connection.exchange(Asked(method, url, headers, body), self._over_network)
 

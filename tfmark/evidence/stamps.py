@@ -37,7 +37,7 @@ class Authorities:
             TimeStampError: if there is no certificate in the file.
             OSError: if it cannot be read.
         """
-        from tfmark.time_stamps import load_certificates, system_certificates
+        from tfmark.time_stamp_chains import load_certificates, system_certificates
 
         found = system_certificates() if path is None else load_certificates(path)
         return cls(list(found), path is not None)

@@ -1,0 +1,82 @@
+"""`tfmark commit` and `tfmark timestamp`: what is done before a model leaves the house."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfmark.cli.common import FILE, KEY, plain_errors
+from tfmark.cli.endpoint_options import collect_way, way_options
+
+NEW = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@KEY
+@click.option("--out", type=NEW, default=Path("commitment.json"), show_default=True,
+              metavar="FILE", help="Where to write the commitment.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace another file of that name.")
+@plain_errors
+def commit(key: Path, out: Path, overwrite: bool) -> None:
+    """Print the commitment of KEY, and write it to a file to publish.
+
+    Nothing in it is secret, and no passphrase is needed. Publish it, or have it stamped with `tfmark
+    timestamp`, before the model leaves the house.
+    """
+    from tfmark.keyfile import read_public
+
+    commitment = read_public(key).commitment
+    if not (out.exists() and out.read_bytes() == commitment.document):
+        _check_free(out, overwrite)
+        out.write_bytes(commitment.document)
+    click.echo(f"commitment {commitment.commitment}")
+    click.echo(f"wrote {out}: publish it before the model leaves the house")
+
+
+@click.command()
+@KEY
+@click.option("--tsa", required=True, metavar="URL", help="Address of the authority.")
+@click.option("--ca", type=FILE, metavar="CA.pem",
+              help="Root of the authority, with intermediate certificates if it does not send "
+                   "them.  [default: those of the system]")  # fmt: skip
+@click.option("--out", type=NEW, metavar="FILE.tsr",
+              help="Write the time stamp to this file as well.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace that file if there is one.")
+@way_options
+@plain_errors
+def timestamp(
+    key: Path, tsa: str, ca: Path | None, out: Path | None, overwrite: bool, **options: Any
+) -> None:
+    """Have the commitment of KEY stamped by a time-stamping authority (RFC 3161).
+
+    The authority learns a hash. Its time stamp is checked, and kept in the file KEY if it holds. No
+    passphrase is needed. Several authorities may stamp the same key.
+    """
+    from tfmark.endpoints.connection import Connection
+    from tfmark.keyfile import Records, read_public, update_records
+    from tfmark.time_stamp_chains import load_certificates
+    from tfmark.time_stamping import ask_for_time_stamp
+
+    if out is not None:
+        _check_free(out, overwrite)
+    commitment = read_public(key).commitment
+    trusted = None if ca is None else load_certificates(ca)
+    way = Connection(**collect_way(options))
+    response, stamp = ask_for_time_stamp(tsa, commitment.document, trusted, way)
+
+    def kept(records: Records) -> Records:
+        return replace(records, time_stamps=(*records.time_stamps, response))
+
+    records = update_records(key, kept, commitment)
+    if out is not None:
+        out.write_bytes(response)
+    click.echo(str(stamp))
+    click.echo(f"kept in {key}: {len(records.time_stamps)} time stamps of {commitment.commitment}")
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise click.UsageError(f"{path} exists already; --overwrite replaces it.")

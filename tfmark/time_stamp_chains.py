@@ -1,0 +1,172 @@
+"""Certificates of time-stamping authorities: read, and checked as they were when they signed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.utils import CryptographyDeprecationWarning
+from cryptography.x509 import verification
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from tfmark.errors import InvalidArgumentError, TimeStampError, UntrustedTimeStampError
+
+MAX_BUNDLE = 1 << 22  # bytes; the bundles of systems have 200 thousand
+Certificates = tuple[x509.Certificate, ...]
+
+
+def load_certificates(path: str | os.PathLike[str]) -> Certificates:
+    """Read a file with any number of certificates (PEM).
+
+    Raises:
+        InvalidArgumentError: if it holds none, or one that cannot be read.
+        OSError: if it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        data = file.read(MAX_BUNDLE + 1)
+    if len(data) > MAX_BUNDLE:
+        raise InvalidArgumentError(f"Expected certificates of at most {MAX_BUNDLE >> 20} MiB.")
+    try:
+        return tuple(x509.load_pem_x509_certificates(data))
+    except ValueError as error:
+        raise InvalidArgumentError(
+            f"Expected certificates in PEM, with lines of BEGIN CERTIFICATE, in {path}: {error}"
+        ) from None
+
+
+def system_certificates() -> Certificates:
+    """The certificates that this machine trusts, for servers on the web.
+
+    They are not chosen for time stamps, but many public authorities have theirs from one of them.
+    """
+    found = ssl.create_default_context().get_ca_certs(binary_form=True)
+    if not found and (folder := ssl.get_default_verify_paths().capath):  # OpenSSL reads it late
+        files = sorted(Path(folder).glob("*.[0-9]"))
+        found = [ssl.PEM_cert_to_DER_cert(file.read_text()) for file in files]
+    certificates = []
+    for data in found:
+        with contextlib.suppress(ValueError):  # one odd certificate does not spoil the others
+            certificates.append(load_certificate(data))
+    return tuple(certificates)
+
+
+def load_certificate(data: bytes) -> x509.Certificate:
+    """Read one certificate (DER).
+
+    Raises:
+        ValueError: if it is none.
+    """
+    with _old_roots():
+        return x509.load_der_x509_certificate(data)
+
+
+def serial_number(certificate: x509.Certificate) -> int:
+    """The number that its issuer gave a certificate."""
+    with _old_roots():
+        return certificate.serial_number
+
+
+@contextlib.contextmanager
+def _old_roots() -> Iterator[None]:
+    """Some have the serial number 0, of which `cryptography` warns."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
+
+
+def check_chain(
+    signer: x509.Certificate, others: Iterable[x509.Certificate], ca: Sequence[x509.Certificate],
+    time: datetime,
+) -> None:  # fmt: skip
+    """Check that a certificate was good for time stamps at this time.
+
+    Whether one in the chain had been revoked is not checked.
+
+    Args:
+        signer: the certificate.
+        others: what came with it, to build the chain; none of them is trusted.
+        ca: what is trusted: the roots among them, certificates that signed themselves. The others
+            help to build the chain, as with OpenSSL.
+        time: when it signed, in UTC.
+
+    Raises:
+        UntrustedTimeStampError: if it does not chain to a root that is trusted.
+        TimeStampError: if it was not valid then, or is for something else.
+    """
+    _check_use(signer)
+    if not signer.not_valid_before_utc <= time <= signer.not_valid_after_utc:
+        raise TimeStampError(
+            f"The authority's certificate was not valid when it signed, at {time:%Y-%m-%d %H:%M:%S}"
+            f", but from {signer.not_valid_before_utc:%Y-%m-%d} to "
+            f"{signer.not_valid_after_utc:%Y-%m-%d}."
+        )
+    roots = [certificate for certificate in ca if certificate.issuer == certificate.subject]
+    if not roots:
+        raise TimeStampError("Expected a root among the CA certificates. Received: none.")
+    policy = (
+        verification.PolicyBuilder()
+        .store(verification.Store(roots))
+        .time(time.replace(tzinfo=None))
+        .extension_policies(ca_policy=_CA, ee_policy=_SIGNER)
+        .build_client_verifier()
+    )
+    try:
+        policy.verify(signer, [*others, *ca])
+    except (verification.VerificationError, ValueError, UnsupportedAlgorithm) as error:
+        reason = str(error).rpartition("candidates exhausted")[2].strip(": ") or "no issuer known"
+        raise UntrustedTimeStampError(
+            "The authority's certificate does not chain to one of the CA certificates, as of "
+            f"{time:%Y-%m-%d %H:%M:%S} ({reason})."
+        ) from None
+
+
+def _check_use(signer: x509.Certificate) -> None:
+    """The certificate must be for time stamps alone (RFC 3161, section 2.3)."""
+    try:
+        extensions = signer.extensions
+        use = extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+        if not use.critical or list(use.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
+            raise TimeStampError(
+                "The authority's certificate is not for time stamps alone: expected the critical "
+                "extended key usage timeStamping."
+            )
+        keys = [e.value for e in extensions if isinstance(e.value, x509.KeyUsage)]
+    except x509.ExtensionNotFound:
+        raise TimeStampError(
+            "The authority's certificate is not for time stamps: it has no extended key usage."
+        ) from None
+    except ValueError as error:
+        raise TimeStampError(f"The authority's certificate is malformed ({error}).") from None
+    if any(not (key.digital_signature or key.content_commitment) for key in keys):
+        raise TimeStampError("The authority's certificate is not for signatures.")
+
+
+def _may_certify(_: Any, certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("the key usage of an issuer does not allow to sign certificates")
+
+
+def _for_time_stamps(
+    _: Any, certificate: x509.Certificate, use: x509.ExtendedKeyUsage | None
+) -> None:
+    allowed = {ExtendedKeyUsageOID.TIME_STAMPING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+    if use is not None and allowed.isdisjoint(use):
+        raise ValueError("the extended key usage of an issuer does not allow time stamps")
+
+
+_EITHER = verification.Criticality.AGNOSTIC
+_SIGNER = verification.ExtensionPolicy.permit_all()  # `_check_use` has checked them
+_CA = (
+    verification.ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, _EITHER, None)
+    .may_be_present(x509.KeyUsage, _EITHER, _may_certify)
+    .may_be_present(x509.ExtendedKeyUsage, _EITHER, _for_time_stamps)
+)
