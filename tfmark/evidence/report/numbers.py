@@ -13,10 +13,10 @@ def power_of_ten(log10: float) -> str:
     """A number with this logarithm, as a number times a power of ten; as in 0.049 or 512 if it is near 1."""
     if -3 <= log10 < 5:
         return f"{10**log10:,.0f}" if log10 >= 3 else f"{10**log10:.3g}"
-    exponent = math.floor(log10 + 0.5e-3)  # the rest of 9.99 and more is rounded up
-    mantissa = f"{10 ** (log10 - exponent):.3g}"
-    power = "10" + str(exponent).translate(_RAISED)
-    return power if mantissa == "1" else f"{mantissa} {_TIMES} {power}"
+    whole = math.floor(log10)
+    mantissa, carry = f"{10 ** (log10 - whole):.2e}".split("e")
+    power = "10" + str(whole + int(carry)).translate(_RAISED)
+    return power if float(mantissa) == 1 else f"{float(mantissa):g} {_TIMES} {power}"
 
 
 def shown(number: float) -> str:
