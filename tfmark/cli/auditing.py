@@ -85,7 +85,8 @@ def _show(path: Path, found: Audit) -> None:
     click.echo("")
     if found.holds:
         click.echo(f"{_outcome(found)}\n")
-    click.echo(textwrap.fill(visible(found.sentence, 4 * LONGEST), WIDTH))
+    said = visible(found.sentence, 4 * LONGEST if found.holds else LONGEST)
+    click.echo(textwrap.fill(said, WIDTH))
 
 
 def _outcome(found: Audit) -> str:

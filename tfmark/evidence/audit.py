@@ -76,7 +76,7 @@ def audit(
         again = None
         if ask is not None:
             again = ask_again(found, triggers, new_test(found, made), ask, dict(options))
-            protocol.add(_asked_again(again))
+            protocol.add(_asked_again(again, verdict))
     except RefusedStepError:
         return Audit(tuple(protocol.steps))
     return Audit(tuple(protocol.steps), found, verdict, made, again)
@@ -147,8 +147,9 @@ def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Repla
     return replayed
 
 
-def _asked_again(verdict: Verdict) -> Step:
-    status = HOLDS if verdict.owned else REFUSED
-    if verdict.status == INCONCLUSIVE:
+def _asked_again(again: Verdict, claimed: Verdict) -> Step:
+    """Only a suspect that was shown to carry the watermark is refuted by not showing it now."""
+    status = HOLDS if again.owned or not claimed.owned else REFUSED
+    if again.status == INCONCLUSIVE:
         status = OPEN
-    return Step("asked again", status, verdict.sentence)
+    return Step("asked again", status, again.sentence)
