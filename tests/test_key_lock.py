@@ -17,7 +17,7 @@ from tfmark.key_lock import Lock
 from tfmark.keyfile import PublicKeyFacts, Records, read_public
 
 PASSPHRASE = "Grüße an Ali Baba"
-KNOWN = "3532ffd7f73864a79b2dce83c701cd6c7b0e3878d69509c7d52a3eb15aa73064"
+KNOWN = "68937de60da385621ce88a2ae4a279507ea3a4ec1a7d1405d5a9e7e61f411203"
 RECORDS = Records(2, (b"a stamp",))
 
 
@@ -48,7 +48,9 @@ def test_the_format_is_the_one_that_is_documented():
     assert (header.pop("opened"), header.pop("time_stamps")) == (2, ["YSBzdGFtcA=="])
     salt, nonce = (bytes.fromhex(header["lock"][name]) for name in ("salt", "nonce"))
     made = hashlib.scrypt(PASSPHRASE.encode(), salt=salt, n=2, r=8, p=1, dklen=32)
-    bound = MAGIC + json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    del header["spec"]
+    rest = json.dumps(header, sort_keys=True, separators=(",", ":")).encode()
+    bound = MAGIC + key.spec.canonical() + rest
     body = AESGCM(made).decrypt(nonce, data[end:-32], bound)
     assert body == SECRET + key.base_images.tobytes()
 
@@ -155,6 +157,7 @@ def test_a_strangers_lock_takes_neither_time_nor_memory(tmp_path, monkeypatch, f
 @pytest.mark.parametrize(
     ("path", "value"),
     [("spec.owner", "Mallory"), ("commitment", "0" * 64), ("weights", "0" * 64),
+     ("signer", "0" * 64), ("spec.base_root", "0" * 64), ("spec.text", "TE"),
      ("value_range", [0, 1]), ("lock.p", 2), ("lock.salt", "00" * 16)],
 )  # fmt: skip
 def test_what_is_bound_cannot_be_changed_without_the_passphrase(tmp_path, path, value):

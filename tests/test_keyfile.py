@@ -256,6 +256,7 @@ DIGESTS = ["", "0" * 64, "0" * 63, "x" * 64, "\u0663" * 64, 5, None, ["0"] * 64]
 OTHER = {
     "commitment": DIGESTS,
     "weights": DIGESTS,
+    "signer": DIGESTS,
     "opened": [-1, 6, 1.0, True, None, "1", [1], 10**30],
     "time_stamps": [None, "", "AAAA", {}, [5], [""], ["?"], ["A"], ["AAAA"] * 17, [["AAAA"]],
                     [base64.b64encode(bytes(MAX_TIME_STAMP + 1)).decode()]],
@@ -311,6 +312,13 @@ def test_a_forged_field_of_format_1_is_refused(tmp_path, path, value):
 )  # fmt: skip
 def test_a_forged_header_is_refused(tmp_path, data, change):
     refused(tmp_path, forged(data, change))
+
+
+@ON_DISK
+@given(st.binary(max_size=300), st.binary(max_size=60))
+def test_any_bytes_for_a_header_and_a_body_are_refused(tmp_path, header, body):
+    for magic in (MAGIC, MAGIC_1):
+        refused(tmp_path, sealed(magic + len(header).to_bytes(4, "big") + header + body))
 
 
 JSON = st.recursive(

@@ -1,7 +1,6 @@
 """Asking an authority over HTTP, and the commands `tfmark commit` and `tfmark timestamp`."""
 
 import ssl
-import subprocess
 
 import pytest
 import trustme
@@ -10,11 +9,9 @@ from click.testing import CliRunner
 import tfmark
 from tests.http_server import Reply, http_server
 from tests.time_stamp_authority import (
-    OPENSSL,
     make_authority,
     needs_openssl,
     openssl,
-    pem,
     serving_time_stamps,
 )
 from tfmark.cli import main
@@ -103,9 +100,9 @@ def test_a_refusal_does_not_repeat_credentials(authority):
     # TimeStampResp of a rejection with these words
     status = b"\x02\x01\x02" + _tlv(0x30, _tlv(0x0C, words.encode()))
     refusal = _tlv(0x30, _tlv(0x30, status))
-    with http_server(lambda _: Reply(refusal)) as server:
-        with pytest.raises(TimeStampError, match="refused to stamp .rejection, no luck") as caught:
-            ask(server, authority, headers={"Authorization": TOKEN})
+    told = pytest.raises(TimeStampError, match="refused to stamp .rejection, no luck")
+    with http_server(lambda _: Reply(refusal)) as server, told as caught:
+        ask(server, authority, headers={"Authorization": TOKEN})
     assert "s3cr3t" not in str(caught.value)
 
 
@@ -115,9 +112,9 @@ def _tlv(tag, content):
 
 def test_an_old_answer_to_another_request_is_refused(authority):
     old = authority.reply(time_stamp_request(DOCUMENT)[0])
-    with serving_time_stamps(authority, lambda _: old) as server:
-        with pytest.raises(TimeStampError, match="nonce is not ours"):
-            ask(server, authority)
+    told = pytest.raises(TimeStampError, match="nonce is not ours")
+    with serving_time_stamps(authority, lambda _: old) as server, told:
+        ask(server, authority)
 
 
 def test_a_busy_authority_is_asked_again(authority):
@@ -159,7 +156,8 @@ def test_timestamp_keeps_stamps_that_openssl_verifies(authority, key_file, tmp_p
     for number, tsa in enumerate((authority, second), 1):
         out = tmp_path / f"{number}.tsr"
         with serving_time_stamps(tsa) as server:
-            done = run("timestamp", key_file, "--tsa", server.url, "--ca", tsa.ca_file, "--out", out)
+            way = "--tsa", server.url, "--ca", tsa.ca_file
+            done = run("timestamp", key_file, *way, "--out", out)
         assert done.exit_code == 0, done.output
         assert f"{number} time stamp" in done.stdout
         files = "-data", "commitment.json", "-in", out.name, "-CAfile", tsa.ca_file

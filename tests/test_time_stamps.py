@@ -27,9 +27,14 @@ from tests.time_stamp_authority import (
     pem_of_key,
 )
 from tfmark.errors import InvalidArgumentError, TimeStampError, UntrustedTimeStampError
-from tfmark.time_stamp_chains import load_certificates, system_certificates
 from tfmark.time_stamp_tokens import MAX_RESPONSE
-from tfmark.time_stamps import check_time_stamp, read_time_stamp, time_stamp_request
+from tfmark.time_stamps import (
+    check_time_stamp,
+    load_certificates,
+    read_time_stamp,
+    system_certificates,
+    time_stamp_request,
+)
 
 pytestmark = needs_openssl
 DOCUMENT = b'{"tfmark": "tfmark commitment 1"}\n'
@@ -99,7 +104,7 @@ def test_certificates_come_from_the_stamp_or_from_the_caller(authority, stamped,
     openssl("ts", "-query", *files, folder=tmp_path)  # without -cert: the answer has none
     bare = authority.reply((tmp_path / "bare.tsq").read_bytes())
     assert read_time_stamp(bare).authority == ""
-    refused(bare, [root, intermediate], "neither in the time stamp nor among the CA")
+    refused(bare, [root, intermediate], "neither in the time stamp nor", UntrustedTimeStampError)
     stamp = check_time_stamp(bare, DOCUMENT, [signer, intermediate, root])
     assert stamp.authority == common_name(signer)
     refused(bare, [signer, root], "does not chain", UntrustedTimeStampError)
@@ -109,10 +114,14 @@ def test_another_root_is_not_trusted_even_of_the_same_name(authority, stamped, t
     same_name = make_authority(tmp_path / "same")
     assert same_name.root.subject == authority.root.subject
     other = make_authority(tmp_path / "other", "Somebody else")
-    for ca in ([same_name.root], [other.root, other.intermediate], system_certificates()):
-        refused(stamped, ca, "does not chain", UntrustedTimeStampError)
-    refused(stamped, [authority.intermediate], "Expected a root")
-    refused(stamped, [], "Expected a root")
+    for ca, why in (
+        ([same_name.root], "signature does not match"),
+        ([other.root, other.intermediate], "none of them issued it"),
+        ([*system_certificates(), other.root], "none of them issued it"),
+    ):
+        refused(stamped, ca, rf"does not chain .*\({why}\)", UntrustedTimeStampError)
+    refused(stamped, [authority.intermediate], "Expected a root", UntrustedTimeStampError)
+    refused(stamped, [], "Expected a root", UntrustedTimeStampError)
 
 
 def test_a_stamp_outlives_the_certificates(tmp_path):
@@ -222,7 +231,8 @@ def test_a_refusal_says_why(authority, tmp_path):
     (tmp_path / "document").write_bytes(DOCUMENT)
     files = "-data", "document", "-sha1", "-out", "weak.tsq"
     openssl("ts", "-query", *files, folder=tmp_path)
-    for request, why in ((tmp_path / "weak.tsq").read_bytes(), "bad_alg"), (b"?", "bad_data_format"):
+    weak = (tmp_path / "weak.tsq").read_bytes()
+    for request, why in (weak, "bad_alg"), (b"?", "bad_data_format"):
         answer = authority.reply(request)
         refused(answer, [authority.root], f"refused to stamp .rejection, .*{why}")
         with pytest.raises(TimeStampError, match="refused to stamp"):
@@ -317,25 +327,31 @@ def test_garbage_is_refused_in_bounds(authority, stamped):
         refused(bomb, ca, "no time stamp")
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_no_changed_stamp_says_anything_else(authority, stamped, data):
-    """A change of what is not signed may pass (words of greeting, unused certificates), but what
-    is said stays the same."""
-    changed = bytearray(stamped)
-    position = data.draw(st.integers(0, len(stamped) - 1))
-    kind = data.draw(st.sampled_from(["flip", "replace", "delete", "insert"]))
-    if kind == "flip":
-        changed[position] ^= 1 << data.draw(st.integers(0, 7))
-    else:
-        some = data.draw(st.binary(max_size=3))
-        length = 0 if kind == "insert" else data.draw(st.integers(1, 3))
-        changed[position : position + length] = some if kind != "delete" else b""
+def says_the_same_or_nothing(changed, authority, stamped):
+    # What is not signed may change, such as the wording of a status; what is said may not.
     try:
-        stamp = check_time_stamp(bytes(changed), DOCUMENT, [authority.root])
+        stamp = check_time_stamp(changed, DOCUMENT, [authority.root])
     except TimeStampError:
-        return
+        return False
     assert stamp == check_time_stamp(stamped, DOCUMENT, [authority.root])
+    return True
+
+
+def test_no_flipped_bit_is_taken_for_another_stamp(authority, stamped):
+    harmless = 0
+    for position in range(len(stamped)):
+        changed = bytearray(stamped)
+        changed[position] ^= 1 << position % 8
+        harmless += says_the_same_or_nothing(bytes(changed), authority, stamped)
+    assert harmless <= 2  # spare bits of the two certificates' own signatures
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0), st.integers(0, 4), st.binary(max_size=4))
+def test_no_changed_bytes_are_taken_for_another_stamp(authority, stamped, start, length, some):
+    start %= len(stamped)
+    changed = stamped[:start] + some + stamped[start + length :]
+    says_the_same_or_nothing(changed, authority, stamped)
 
 
 @given(st.binary(max_size=200))

@@ -86,14 +86,17 @@ class Authority:
         """A time stamp of a document."""
         return self.reply(time_stamp_request(document)[0])
 
-    def issue(self, *extensions: Any, serial: int | None = None, **options: Any) -> x509.Certificate:
+    def issue(self, *extensions: Any, serial: int | None = None) -> x509.Certificate:
         """Another certificate for the authority's key, from the same CA."""
-        name = common_name(self.signer)
-        options = {"ca": False, "serial": serial} | options
-        return certify(name, self.key, self.intermediate_key, self.intermediate, extensions=extensions, **options)
+        return certify(
+            common_name(self.signer), self.key, self.intermediate_key, self.intermediate,
+            extensions=extensions, ca=False, serial=serial,
+        )  # fmt: skip
 
 
-def openssl_verifies(response: bytes, document: bytes, ca: bytes, folder: Path, at: datetime) -> bool:
+def openssl_verifies(
+    response: bytes, document: bytes, ca: bytes, folder: Path, at: datetime
+) -> bool:
     """What OpenSSL says of a time stamp, with these certificates (PEM), at a time."""
     for name, data in ("verify.tsr", response), ("verify.data", document), ("verify.pem", ca):
         (folder / name).write_bytes(data)
@@ -231,7 +234,8 @@ def forge(
             {"issuer": named.issuer, "serial_number": named.serial_number})}  # fmt: skip
         certificates = certificates or (signer, *map(_loaded, data["certificates"]))
     if certificates is not None:
-        data["certificates"] = cms.CertificateSet([cms.Certificate.load(der(c)) for c in certificates])  # fmt: skip
+        loaded = [cms.Certificate.load(der(certificate)) for certificate in certificates]
+        data["certificates"] = cms.CertificateSet(loaded)
     change(info, data)
     content = info.dump()
     data["encap_content_info"] = {
@@ -250,9 +254,7 @@ def sign(one: Any, content: bytes, key: Key, signer: x509.Certificate | None, di
         if attribute["type"].native == "message_digest":
             attribute["values"] = [hashlib.new(digest, content).digest()]
         if attribute["type"].native == "signing_certificate_v2" and signer is not None:
-            attribute["values"] = [
-                {"certs": [{"cert_hash": hashlib.sha256(der(signer)).digest()}]}
-            ]
+            attribute["values"] = [{"certs": [{"cert_hash": hashlib.sha256(der(signer)).digest()}]}]
     signed = b"\x31" + one["signed_attrs"].dump()[1:]
     hash_of = getattr(hashes, digest.upper())()
     one["digest_algorithm"] = {"algorithm": digest}

@@ -174,8 +174,6 @@ class WatermarkKey:
     def open_next(self, count: int) -> int:
         """Record that the next marks are opened, in the key's file too if there is one.
 
-        The next evidence starts behind them, whoever makes it with this file.
-
         Args:
             count: number of marks.
 
@@ -190,13 +188,7 @@ class WatermarkKey:
 
         def opened(records: Records) -> Records:
             first = max(records.opened, self.records.opened)
-            left = self.spec.num_marks - first
-            if not (type(count) is int and 1 <= count <= left):
-                raise InvalidArgumentError(
-                    "Invalid value for argument `count`. Expected a number of marks, of which "
-                    f"{left} are left to open. Received: count={count!r}"
-                )
-            return replace(records, opened=first + count)
+            return replace(records, opened=first).opening(count, self.spec.num_marks)
 
         if self.path is None:
             self.records = opened(self.records)

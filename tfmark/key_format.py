@@ -7,7 +7,8 @@ The header is public. It holds "spec" (the fields of `Spec`), "value_range", "co
 "weights" and "signer" (in hex, see `Commitment`), "lock" (`Lock`, or null), and what may change:
 the fields of `Records`. The body is the secret and behind it the base images, uint8. With a lock it
 is encrypted, bound to all of the header but the records, so that these change without the
-passphrase.
+passphrase: to the magic line, the specification as in the leaves of the commitment, and the rest
+as sorted JSON without spaces.
 
 Format 1 is read too. Its header had "secret" (hex), "value_range" and "spec"; its body no secret.
 """
@@ -18,7 +19,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -75,9 +76,8 @@ class PublicKeyFacts:
         return self.lock is not None
 
     def fixed(self) -> dict[str, Any]:
-        """The header without what may change."""
+        """The header without its specification, and without what may change."""
         return {
-            "spec": asdict(self.spec),
             "value_range": list(self.value_range),
             "commitment": self.commitment.commitment,
             "weights": self.commitment.weights,
@@ -88,7 +88,8 @@ class PublicKeyFacts:
 
 def pack(facts: PublicKeyFacts, body: bytes) -> bytes:
     """Bring a body, encrypted or not as its facts say, into the format of a key file."""
-    header = json.dumps(facts.fixed() | facts.records.to_json(), sort_keys=True).encode()
+    whole = {"spec": asdict(facts.spec)} | facts.fixed() | facts.records.to_json()
+    header = json.dumps(whole, sort_keys=True).encode()
     content = MAGIC + len(header).to_bytes(4, "big") + header + body
     return content + hashlib.sha256(content).digest()
 
@@ -160,7 +161,8 @@ def checked(make: Callable[[], T]) -> T:
 
 def _bound(facts: PublicKeyFacts) -> bytes:
     """What the encryption binds, always the same bytes for the same facts."""
-    return MAGIC + json.dumps(facts.fixed(), sort_keys=True, separators=(",", ":")).encode()
+    fixed = json.dumps(facts.fixed(), sort_keys=True, separators=(",", ":")).encode()
+    return MAGIC + facts.spec.canonical() + fixed
 
 
 def _parts(header: Any, body: bytes) -> tuple[PublicKeyFacts, bytes]:
@@ -178,7 +180,7 @@ def _parts(header: Any, body: bytes) -> tuple[PublicKeyFacts, bytes]:
 
 def _parts_1(header: Any, body: bytes) -> tuple[PublicKeyFacts, bytes]:
     _check_fields(header, {"secret", "value_range", "spec"})
-    spec = _spec({"owner": ""} | header["spec"])  # the first keys had no owner
+    spec = _spec(header["spec"])
     secret, value_range = bytes.fromhex(header["secret"]), _value_range(header["value_range"])
     check_secret(secret)
     _check_size(spec, len(body))
@@ -194,6 +196,9 @@ def _check_fields(facts: Any, expected: set[str]) -> None:
 
 
 def _spec(facts: Any) -> Spec:
+    """A specification; older files lack fields that were added later, each with a default."""
+    if isinstance(facts, dict):
+        facts = {f.name: f.default for f in fields(Spec) if f.default is not MISSING} | facts
     _check_fields(facts, {field.name for field in fields(Spec)})
     return Spec(**facts | {"image_shape": tuple(facts["image_shape"])})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tfmark.errors import InvalidArgumentError
@@ -43,6 +43,20 @@ class Records:
                     f"Expected time stamps of 1 to {MAX_TIME_STAMP} bytes. Received: "
                     f"{f'{len(stamp)} bytes' if isinstance(stamp, bytes) else type(stamp)}"
                 )
+
+    def opening(self, count: int, num_marks: int) -> Records:
+        """What is recorded once the next `count` of a key's marks are opened.
+
+        Raises:
+            InvalidArgumentError: if fewer are left.
+        """
+        left = num_marks - self.opened
+        if not (type(count) is int and 1 <= count <= left):
+            raise InvalidArgumentError(
+                "Invalid value for argument `count`. Expected a number of marks, of which "
+                f"{left} are left to open. Received: count={count!r}"
+            )
+        return replace(self, opened=self.opened + count)
 
     def merged(self, other: Records) -> Records:
         """What is known from both: no mark is closed again, no time stamp is lost."""

@@ -21,6 +21,10 @@ from tfmark.errors import InvalidArgumentError, TimeStampError, UntrustedTimeSta
 
 MAX_BUNDLE = 1 << 22  # bytes; the bundles of systems have 200 thousand
 Certificates = tuple[x509.Certificate, ...]
+_ODD = (
+    ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
 
 
 def load_certificates(path: str | os.PathLike[str]) -> Certificates:
@@ -35,10 +39,11 @@ def load_certificates(path: str | os.PathLike[str]) -> Certificates:
     if len(data) > MAX_BUNDLE:
         raise InvalidArgumentError(f"Expected certificates of at most {MAX_BUNDLE >> 20} MiB.")
     try:
-        return tuple(x509.load_pem_x509_certificates(data))
-    except ValueError as error:
+        with _old_roots():
+            return tuple(map(_readable, x509.load_pem_x509_certificates(data)))
+    except _ODD:
         raise InvalidArgumentError(
-            f"Expected certificates in PEM, with lines of BEGIN CERTIFICATE, in {path}: {error}"
+            f"Expected certificates in PEM, each behind a line of BEGIN CERTIFICATE, in {path}."
         ) from None
 
 
@@ -47,15 +52,20 @@ def system_certificates() -> Certificates:
 
     They are not chosen for time stamps, but many public authorities have theirs from one of them.
     """
+    paths = ssl.get_default_verify_paths()
     found = ssl.create_default_context().get_ca_certs(binary_form=True)
-    if not found and (folder := ssl.get_default_verify_paths().capath):  # OpenSSL reads it late
-        files = sorted(Path(folder).glob("*.[0-9]"))
-        found = [ssl.PEM_cert_to_DER_cert(file.read_text()) for file in files]
     certificates = []
-    for data in found:
+    for data in found or _in_folder(paths.capath):
         with contextlib.suppress(ValueError):  # one odd certificate does not spoil the others
             certificates.append(load_certificate(data))
     return tuple(certificates)
+
+
+def _in_folder(folder: str | None) -> Iterator[bytes]:
+    """What OpenSSL would look up by name, and does not list."""
+    for file in sorted(Path(folder).glob("*.[0-9]")) if folder else ():
+        with contextlib.suppress(ValueError, OSError):
+            yield ssl.PEM_cert_to_DER_cert(file.read_text())
 
 
 def load_certificate(data: bytes) -> x509.Certificate:
@@ -64,8 +74,18 @@ def load_certificate(data: bytes) -> x509.Certificate:
     Raises:
         ValueError: if it is none.
     """
-    with _old_roots():
-        return x509.load_der_x509_certificate(data)
+    try:
+        with _old_roots():
+            return _readable(x509.load_der_x509_certificate(data))
+    except _ODD as error:
+        raise ValueError(str(error)) from None
+
+
+def _readable(certificate: x509.Certificate) -> x509.Certificate:
+    """The same, if what `cryptography` reads late can be read."""
+    _ = certificate.issuer, certificate.subject, certificate.serial_number
+    _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    return certificate
 
 
 def serial_number(certificate: x509.Certificate) -> int:
@@ -110,7 +130,7 @@ def check_chain(
         )
     roots = [certificate for certificate in ca if certificate.issuer == certificate.subject]
     if not roots:
-        raise TimeStampError("Expected a root among the CA certificates. Received: none.")
+        raise UntrustedTimeStampError("Expected a root among the CA certificates. Received: none.")
     policy = (
         verification.PolicyBuilder()
         .store(verification.Store(roots))
@@ -120,31 +140,34 @@ def check_chain(
     )
     try:
         policy.verify(signer, [*others, *ca])
-    except (verification.VerificationError, ValueError, UnsupportedAlgorithm) as error:
-        reason = str(error).rpartition("candidates exhausted")[2].strip(": ") or "no issuer known"
+    except (verification.VerificationError, *_ODD) as error:
         raise UntrustedTimeStampError(
             "The authority's certificate does not chain to one of the CA certificates, as of "
-            f"{time:%Y-%m-%d %H:%M:%S} ({reason})."
+            f"{time:%Y-%m-%d %H:%M:%S} ({_reason(error)})."
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What `cryptography` says, without the names in certificates, which may be anything."""
+    text = str(error).partition(" (encountered")[0]
+    if "no interior errors" in text:
+        return "none of them issued it"
+    return text.removeprefix("validation failed: ").removeprefix("candidates exhausted: ")
 
 
 def _check_use(signer: x509.Certificate) -> None:
     """The certificate must be for time stamps alone (RFC 3161, section 2.3)."""
     try:
-        extensions = signer.extensions
-        use = extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-        if not use.critical or list(use.value) != [ExtendedKeyUsageOID.TIME_STAMPING]:
-            raise TimeStampError(
-                "The authority's certificate is not for time stamps alone: expected the critical "
-                "extended key usage timeStamping."
-            )
-        keys = [e.value for e in extensions if isinstance(e.value, x509.KeyUsage)]
-    except x509.ExtensionNotFound:
-        raise TimeStampError(
-            "The authority's certificate is not for time stamps: it has no extended key usage."
-        ) from None
-    except ValueError as error:
+        extensions = list(signer.extensions)
+    except _ODD as error:
         raise TimeStampError(f"The authority's certificate is malformed ({error}).") from None
+    uses = [e for e in extensions if isinstance(e.value, x509.ExtendedKeyUsage) and e.critical]
+    if [list(use.value) for use in uses] != [[ExtendedKeyUsageOID.TIME_STAMPING]]:
+        raise TimeStampError(
+            "The authority's certificate is not for time stamps alone: expected the critical "
+            "extended key usage timeStamping."
+        )
+    keys = [e.value for e in extensions if isinstance(e.value, x509.KeyUsage)]
     if any(not (key.digital_signature or key.content_commitment) for key in keys):
         raise TimeStampError("The authority's certificate is not for signatures.")
 

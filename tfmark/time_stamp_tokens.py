@@ -13,14 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asn1crypto import cms, core, parser, tsp
-from asn1crypto.x509 import Name
 from cryptography import x509
 
 from tfmark.errors import TimeStampError
 from tfmark.time_stamp_chains import load_certificate, serial_number
 
 MAX_RESPONSE = 1 << 16  # bytes; those of real authorities have 2 to 10 thousand
-_GRANTED = "granted", "granted_with_mods"
 _TIME = re.compile(rb"[0-9]{14}(\.[0-9]{0,5}[1-9])?Z")  # DER, and RFC 3161, section 2.4.2
 _MALFORMED = ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError
 
@@ -47,7 +45,7 @@ class Token:
         imprint: hash of the document, as (algorithm, digest).
         content: the bytes that say all of the above.
         certificates: all that came with it.
-        signer: issuer and serial number of the certificate that signed.
+        signer: issuer (DER) and serial number of the certificate that signed.
         signed: the bytes that are signed.
         content_digest: hash of `content` in the bytes that are signed, as (algorithm, digest).
         certificate_digests: hashes of the certificate that signed, in the bytes that are signed.
@@ -63,7 +61,7 @@ class Token:
     imprint: tuple[str, bytes]
     content: bytes
     certificates: tuple[x509.Certificate, ...]
-    signer: tuple[Name, int]
+    signer: tuple[bytes, int]
     signed: bytes
     content_digest: tuple[str, bytes]
     certificate_digests: tuple[tuple[str, bytes], ...]
@@ -72,9 +70,7 @@ class Token:
 
     def names(self, certificate: x509.Certificate) -> bool:
         """Whether the signer says to have signed with this certificate."""
-        issuer, number = self.signer
-        same = serial_number(certificate) == number  # takes less time than to compare names
-        return same and Name.load(certificate.issuer.public_bytes()) == issuer
+        return self.signer == (certificate.issuer.public_bytes(), serial_number(certificate))
 
 
 def read_token(response: bytes) -> Token:
@@ -91,7 +87,7 @@ def read_token(response: bytes) -> Token:
         _check_der(response)
         parsed = _Response.load(response, strict=True)
         status = parsed["status"]["status"].native
-        if status in _GRANTED:
+        if status == "granted":  # "with modifications" would be of what was not asked for
             return _token(parsed["time_stamp_token"])
         problem = f"The authority refused to stamp ({_reason(parsed['status'])})."
     except TimeStampError:
@@ -122,7 +118,7 @@ def _token(token: Any) -> Token:
         )
     content = encapsulated["content"].contents
     certificates = [choice.dump() for choice in data["certificates"] or ()]
-    digests = {algorithm["algorithm"].native for algorithm in data["digest_algorithms"]}
+    digests = set(map(_algorithm, data["digest_algorithms"]))
     return Token(
         **_said(tsp.TSTInfo.load(content, strict=True)),
         **_signer(data["signer_infos"][0], digests),
@@ -159,21 +155,30 @@ def _accuracy(parts: Any) -> timedelta:
 
 
 def _signer(signer: Any, digests: set[str]) -> dict[str, Any]:
-    digest, sid = signer["digest_algorithm"]["algorithm"].native, signer["sid"]
-    if digest not in digests or sid.name != "issuer_and_serial_number":
+    digest, sid = _algorithm(signer["digest_algorithm"]), signer["sid"]
+    known = signer["version"].native == "v1" and sid.name == "issuer_and_serial_number"
+    if not (known and digest in digests):
         raise TimeStampError("This time stamp does not name its signer as it must.")
     attributes = signer["signed_attrs"]
     if _only(attributes, "content_type") != "tst_info":
         raise TimeStampError("This time stamp's signature is one over something else.")
     return {
-        "signer": (sid.chosen["issuer"], sid.chosen["serial_number"].native),
+        "signer": (sid.chosen["issuer"].dump(), sid.chosen["serial_number"].native),
         # The attributes are signed as the set that they are, not under the tag they stand with.
         "signed": b"\x31" + attributes.dump()[1:],
         "content_digest": (digest, _only(attributes, "message_digest")),
         "certificate_digests": tuple(_certificate_digests(attributes)),
         "signature": signer["signature"].native,
-        "signature_algorithm": signer["signature_algorithm"]["algorithm"].native,
+        "signature_algorithm": _algorithm(signer["signature_algorithm"]),
     }
+
+
+def _algorithm(identifier: Any) -> str:
+    """The name of an algorithm that has no parameters."""
+    if identifier["parameters"].dump() not in (b"", b"\x05\x00"):
+        name = identifier["algorithm"].native
+        raise TimeStampError(f"Expected an algorithm without parameters. Received: {name}")
+    return str(identifier["algorithm"].native)
 
 
 def _certificate_digests(attributes: Any) -> Iterator[tuple[str, bytes]]:

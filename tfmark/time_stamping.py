@@ -10,8 +10,13 @@ from tfmark.endpoints.addresses import check_url, show
 from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.http import HttpClient, Transport
 from tfmark.errors import TimeStampError, UntrustedTimeStampError
-from tfmark.time_stamp_chains import system_certificates
-from tfmark.time_stamps import TimeStamp, check_time_stamp, read_time_stamp, time_stamp_request
+from tfmark.time_stamps import (
+    TimeStamp,
+    check_time_stamp,
+    read_time_stamp,
+    system_certificates,
+    time_stamp_request,
+)
 
 QUERY = "application/timestamp-query"
 

@@ -20,9 +20,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from tfmark.errors import TimeStampError
-from tfmark.time_stamp_chains import check_chain
+from tfmark.errors import TimeStampError, UntrustedTimeStampError
+from tfmark.time_stamp_chains import check_chain, load_certificates, system_certificates
 from tfmark.time_stamp_tokens import Token, read_token
+
+__all__ = [
+    "TimeStamp",
+    "check_time_stamp",
+    "load_certificates",
+    "read_time_stamp",
+    "system_certificates",
+    "time_stamp_request",
+]
 
 _HASHES = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
 _CERTIFICATE_HASHES = {*_HASHES, "sha1"}  # the chain is what is trusted, not this hash of an end
@@ -138,7 +147,7 @@ def _signer(token: Token, certificates: Sequence[x509.Certificate]) -> x509.Cert
     """The certificate that the token names, in its signed part as well."""
     named = [certificate for certificate in certificates if token.names(certificate)]
     if not named:
-        raise TimeStampError(
+        raise UntrustedTimeStampError(
             "The authority's certificate is neither in the time stamp nor among the CA "
             "certificates: add it to those."
         )

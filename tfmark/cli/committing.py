@@ -23,7 +23,7 @@ NEW = click.Path(dir_okay=False, path_type=Path)
 def commit(key: Path, out: Path, overwrite: bool) -> None:
     """Print the commitment of KEY, and write it to a file to publish.
 
-    Nothing in it is secret, and no passphrase is needed. Publish it, or have it stamped with `tfmark
+    Nothing in it is secret, and no passphrase is needed. Publish it, or have it stamped by `tfmark
     timestamp`, before the model leaves the house.
     """
     from tfmark.keyfile import read_public
@@ -40,8 +40,9 @@ def commit(key: Path, out: Path, overwrite: bool) -> None:
 @KEY
 @click.option("--tsa", required=True, metavar="URL", help="Address of the authority.")
 @click.option("--ca", type=FILE, metavar="CA.pem",
-              help="Root of the authority, with intermediate certificates if it does not send "
-                   "them.  [default: those of the system]")  # fmt: skip
+              help="Root by which the stamp is checked, with intermediate certificates if the "
+                   "authority does not send them (--cacert is for TLS).  [default: those of the "
+                   "system]")  # fmt: skip
 @click.option("--out", type=NEW, metavar="FILE.tsr",
               help="Write the time stamp to this file as well.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace that file if there is one.")
@@ -57,8 +58,8 @@ def timestamp(
     """
     from tfmark.endpoints.connection import Connection
     from tfmark.keyfile import Records, read_public, update_records
-    from tfmark.time_stamp_chains import load_certificates
     from tfmark.time_stamping import ask_for_time_stamp
+    from tfmark.time_stamps import load_certificates
 
     if out is not None:
         _check_free(out, overwrite)
@@ -74,7 +75,8 @@ def timestamp(
     if out is not None:
         out.write_bytes(response)
     click.echo(str(stamp))
-    click.echo(f"kept in {key}: {len(records.time_stamps)} time stamps of {commitment.commitment}")
+    count = len(records.time_stamps)
+    click.echo(f"kept in {key}: {count} time stamp{'s' * (count > 1)} of {commitment.commitment}")
 
 
 def _check_free(path: Path, overwrite: bool) -> None:

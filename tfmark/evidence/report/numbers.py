@@ -10,7 +10,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def power_of_ten(log10: float) -> str:
-    """A number with this logarithm, as a number times a power of ten; as in 0.049 or 512 if it is near 1."""
+    """A number with this logarithm: 0.049 or 512, and times a power of ten if far from 1."""
     if -3 <= log10 < 5:
         return f"{10**log10:,.0f}" if log10 >= 3 else f"{10**log10:.3g}"
     whole = math.floor(log10)
