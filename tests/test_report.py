@@ -206,6 +206,17 @@ def test_pictures_are_those_that_were_asked_about(mixed):
         np.testing.assert_array_equal((mark.astype(int) - 128)[inside], change[inside])
 
 
+def test_other_kinds_of_marks_images_and_suspects(folder):
+    key = new_key(shape=(12, 12), scheme="unrelated", classes=3, marks=96)
+    page = render_report(tfmark.Evidence.load(evidence_of(key, Suspect(key), folder)))
+    assert "all shades from black to white" in text_of(page)
+    assert "a model in the claimant's own program" in text_of(page)
+    assert "--ask" not in page
+    base, mark, trigger = images(page)[:3]
+    assert base.shape == mark.shape == trigger.shape == (12, 12)
+    assert mark[0].tolist() in (sorted(mark[0]), sorted(mark[0], reverse=True))
+
+
 @pytest.mark.parametrize(
     "shape",
     [(1, 1, 1), (7, 5, 3), (7, 5, 2), (7, 5, 4), (3, 9, 7), (1, 1024, 3), (1024, 1, 1),

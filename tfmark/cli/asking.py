@@ -33,7 +33,8 @@ NEW = click.Path(dir_okay=False, path_type=Path)
               help="Write evidence that a third party can check with tfmark audit. It opens the "
                    "marks that are asked.")  # fmt: skip
 @click.option("--report", type=NEW, metavar="FILE.html",
-              help="Write the same as a page for people. Opens marks as well.")  # fmt: skip
+              help="Write the same as a page for people, which opens marks as well. What "
+                   "others can check is FILE.zip alone.")  # fmt: skip
 @passphrase_option
 @endpoint_options
 @plain_errors
