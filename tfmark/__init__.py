@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tfmark.endpoints import Endpoint as Endpoint
     from tfmark.endpoints import endpoint_from as endpoint_from
     from tfmark.errors import TfmarkError as TfmarkError
+    from tfmark.evidence.audit import audit as audit
+    from tfmark.evidence.record import Evidence as Evidence
+    from tfmark.evidence.steps import Audit as Audit
     from tfmark.injection import inject as inject
     from tfmark.key import WatermarkKey as WatermarkKey
     from tfmark.serving import serve as serve
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Audit": "evidence.steps",
     "Endpoint": "endpoints",
+    "Evidence": "evidence.record",
     "Mark": "triggers",
     "TfmarkError": "errors",
     "TriggerSet": "triggers",
@@ -34,6 +39,7 @@ _MODULES = {
     "WatermarkCallback": "callback",
     "WatermarkKey": "key",
     "align": "alignment",
+    "audit": "evidence.audit",
     "default_num_marks": "statistics",
     "endpoint_from": "endpoints",
     "inject": "injection",

@@ -52,10 +52,11 @@ def ask(suspect: Endpoint, triggers: TriggerSet, test: SequentialTest) -> Verdic
 
     Args:
         suspect: the suspect.
-        triggers: one for each mark that may be asked, in order.
+        triggers: one for each mark that may be asked, in order. Of evidence, only those that were
+            opened: there is nothing to ask beyond.
         test: the test, with what was answered before, if anything; it counts on.
     """
-    while count := test.questions():
+    while count := min(test.questions(), len(triggers) - test.queries):
         asked = slice(test.queries, test.queries + count)
         try:
             answers = checked_ids(suspect.classify(triggers.pixels[asked]), count)

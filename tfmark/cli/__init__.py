@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tfmark.cli.asking import probe, verify
+from tfmark.cli.auditing import audit
 from tfmark.cli.committing import commit, timestamp
 from tfmark.cli.keys import inspect, keygen, passphrase
 from tfmark.cli.running import demo, serve
@@ -17,6 +18,8 @@ def main() -> None:
     """Prove that a Keras model is yours when somebody else serves it."""
 
 
-COMMANDS = demo, keygen, inspect, passphrase, commit, timestamp, probe, verify, scan, serve
+COMMANDS = (
+    demo, keygen, inspect, passphrase, commit, timestamp, probe, verify, audit, scan, serve,
+)  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -15,6 +15,7 @@ from tfmark.cli.endpoint_options import collect, endpoint_options
 from tfmark.cli.passphrases import load_key, passphrase_option
 
 EXIT_CODES = {"owned": 0, "not shown": 1, "inconclusive": 3}
+NEW = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -28,6 +29,12 @@ EXIT_CODES = {"owned": 0, "not shown": 1, "inconclusive": 3}
 @click.option("--align", type=FILE, metavar="IMAGES.npz",
               help="Clean images and their class ids (arrays images and labels), asked first to "
                    "find out how the suspect numbers its classes.")  # fmt: skip
+@click.option("--evidence", type=NEW, metavar="FILE.zip",
+              help="Write evidence that a third party can check with tfmark audit. It opens the "
+                   "marks that are asked.")  # fmt: skip
+@click.option("--report", type=NEW, metavar="FILE.html",
+              help="Write the same as a page for people, which opens marks as well. What "
+                   "others can check is FILE.zip alone.")  # fmt: skip
 @passphrase_option
 @endpoint_options
 @plain_errors
@@ -38,6 +45,8 @@ def verify(
     as_json: bool,
     max_queries: int | None,
     align: Path | None,
+    evidence: Path | None,
+    report: Path | None,
     passphrase_file: str | None,
     **options: Any,
 ) -> None:
@@ -52,16 +61,28 @@ def verify(
     from tfmark.verification import verify as ask
 
     clean = None if align is None else load_clean_images(align)
+    owner = load_key(key, passphrase_file)
     verdict = ask(
-        url, load_key(key, passphrase_file), alpha, max_queries=max_queries, clean=clean,
+        url, owner, alpha, max_queries=max_queries, clean=clean, evidence=evidence, report=report,
         **collect(options),
     )  # fmt: skip
+    kept = {"evidence": evidence, "report": report} if verdict.status != "inconclusive" else {}
+    written = {name: str(path) for name, path in kept.items() if path is not None}
+    left = owner.spec.num_marks - owner.records.opened
     if as_json:
-        click.echo(json.dumps(verdict.to_dict()))
+        opened = {"marks_left": left} if evidence or report else {}
+        click.echo(json.dumps(verdict.to_dict() | written | opened))
     else:
         click.echo(f"{verdict.status}: p-value {verdict.p_value:.2g}, {verdict.matches} matches "
                    f"in {verdict.queries} questions")  # fmt: skip
         click.echo(verdict.sentence)
+        for name, path in written.items():
+            click.echo(f"wrote the {name}: {path}")
+        if written:
+            click.echo(f"opened {verdict.queries} marks for it: {left} of {owner.spec.num_marks} "
+                       "are left for other disputes")  # fmt: skip
+        elif evidence or report:
+            click.echo("nothing was written, and no mark was opened")
     sys.exit(EXIT_CODES[verdict.status])
 
 

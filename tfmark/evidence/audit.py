@@ -160,6 +160,7 @@ def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Repla
 
 
 def _asked_again(again: Verdict, before: Verdict) -> Step:
+    """Only a suspect that was shown to carry the watermark is refuted by not showing it now."""
     status = HOLDS if again.owned or not before.owned else REFUSED
     if again.status == INCONCLUSIVE:
         status = OPEN

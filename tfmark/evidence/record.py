@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -87,6 +88,27 @@ class Evidence:
     clean: CleanImages | None
     started: datetime
     ended: datetime
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Evidence:
+        """Read a file of evidence to look inside. Only its form is checked: see `tfmark.audit`.
+
+        Example:
+        ```python
+        evidence = tfmark.Evidence.load("evidence.zip")
+        print(evidence.verdict, evidence.commitment.owner, evidence.asking.name)
+        ```
+
+        Args:
+            path: the file that `tfmark.verify(..., evidence=path)` wrote.
+
+        Raises:
+            EvidenceError: if it is not a file of evidence, or damaged.
+            OSError: if it cannot be read.
+        """
+        from tfmark.evidence.bundle import read_evidence, read_members
+
+        return read_evidence(read_members(path))
 
     @property
     def first(self) -> int:
