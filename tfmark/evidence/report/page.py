@@ -102,7 +102,7 @@ def _findings(evidence: Evidence) -> dict[str, Any]:
 def _choices(evidence: Evidence) -> tuple[Choice, ...]:
     return choices(
         evidence.first, evidence.spec.num_classes, evidence.commitment.value_range,
-        evidence.asking.dialect, evidence.verdict.alignment,
+        evidence.asking.dialect, evidence.verdict.alignment, evidence.exchanges,
     )  # fmt: skip
 
 
