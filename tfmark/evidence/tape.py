@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from tfmark.endpoints.addresses import show
 from tfmark.endpoints.connection import Connection
@@ -59,6 +60,8 @@ class Exchange:
         failure: why nothing was.
         sent: when it was sent, in UTC.
         received: when the answer was there.
+        digest: SHA-256 of the answer's body as it came, before credentials were taken out of it, in
+            hex; "" if there was none.
     """
 
     asked: Asked
@@ -66,6 +69,7 @@ class Exchange:
     failure: Failure | None
     sent: datetime
     received: datetime
+    digest: str = ""
 
     @property
     def failed(self) -> bool:
@@ -94,12 +98,15 @@ class RecordingConnection(Connection):
     def exchange(self, asked: Asked, send: Callable[[Asked], Answered]) -> Answered:
         """See `Connection.exchange`. What is kept is also what is read."""
         sent = datetime.now(UTC)
+        question = self._shown(asked)
         try:
-            answered = self._without_secrets(send(asked))
+            received = send(asked)
         except EndpointError as error:
-            self._keep(asked, None, _failure(error, self.secrets), sent)
+            failure = _failure(error, self.secrets)
+            self.tape.append(Exchange(question, None, failure, sent, datetime.now(UTC)))
             raise
-        self._keep(asked, answered, None, sent)
+        answered, digest = self._without_secrets(received), sha256(received.body).hexdigest()
+        self.tape.append(Exchange(question, answered, None, sent, datetime.now(UTC), digest))
         return answered
 
     def _without_secrets(self, answered: Answered) -> Answered:
@@ -111,16 +118,13 @@ class RecordingConnection(Connection):
         body = self.secrets.blot(answered.body)
         return replace(answered, headers=headers, body=body)
 
-    def _keep(
-        self, asked: Asked, answered: Answered | None, failure: Failure | None, sent: datetime
-    ) -> None:
+    def _shown(self, asked: Asked) -> Asked:
         shown = _SHOWN - {name.lower() for name in self.headers}
         headers = {
             name: value if name.lower() in shown else HIDDEN
             for name, value in asked.headers.items()
         }
-        question = Asked(asked.method, show(asked.address), headers, asked.body)
-        self.tape.append(Exchange(question, answered, failure, sent, datetime.now(UTC)))
+        return Asked(asked.method, show(asked.address), headers, asked.body)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 from tfmark.endpoints.exchange import Answered, Asked
 from tfmark.endpoints.http import MAX_BODY
 from tfmark.errors import EvidenceError
-from tfmark.evidence.facts import only, take, take_time
+from tfmark.evidence.facts import only, take, take_hex, take_time
 from tfmark.evidence.tape import FAILURES, Exchange, Failure
 
 _EXCHANGE = {"method", "address", "headers", "sent", "received", "request", "answer", "failure"}
@@ -31,6 +31,7 @@ def write_exchanges(exchanges: tuple[Exchange, ...]) -> tuple[list[Any], dict[st
         answer = None
         if answered is not None:
             answer = _body(members, f"{name}-answer", answered.body) | {
+                "received_sha256": exchange.digest,
                 "status": answered.status,
                 "headers": dict(answered.headers),
                 "certificates": [_certificate(members, der) for der in answered.certificates],
@@ -62,13 +63,15 @@ def _exchange(facts: Any, members: Mapping[str, bytes]) -> Exchange:
         raise EvidenceError("an exchange is not an object")
     only(facts, _EXCHANGE)
     body = answered = failure = None
+    digest = ""
     if facts["request"] is not None:
         request = take(facts, "request", dict)
         only(request, _BODY)
         body = _content(request, members)
     if facts["answer"] is not None:
         answer = take(facts, "answer", dict)
-        only(answer, _BODY | {"status", "headers", "certificates"})
+        only(answer, _BODY | {"received_sha256", "status", "headers", "certificates"})
+        digest = take_hex(answer, "received_sha256", 32).hex()
         content = _content(answer, members)
         if len(content) > MAX_BODY:
             raise EvidenceError(f"an answer is larger than {MAX_BODY >> 20} MiB")
@@ -84,7 +87,7 @@ def _exchange(facts: Any, members: Mapping[str, bytes]) -> Exchange:
         raise EvidenceError("an exchange has to have an answer or a failure")
     asked = Asked(take(facts, "method", str), take(facts, "address", str), _headers(facts), body)
     return Exchange(
-        asked, answered, failure, take_time(facts, "sent"), take_time(facts, "received")
+        asked, answered, failure, take_time(facts, "sent"), take_time(facts, "received"), digest
     )
 
 
