@@ -161,20 +161,23 @@ def test_what_is_refused_may_still_be_shown_as_refused(files, tmp_path):
      ("innocent", 1, "Refused at the step 'asked again'"),
      ("unreadable", 3, "the suspect that was asked again gave no proper answer")],
 )  # fmt: skip
-def test_asking_again(files, suspect, code, text):
+def test_asking_again(files, tmp_path, suspect, code, text):
     key = tfmark.WatermarkKey.load(files / "key")
     answers = {"guilty": watermarked(key), "innocent": model(innocent), "unreadable": model(len)}
     with http_server(answers[suspect]) as server:
         url = server.url + "/v1/models/m"
         told = run("audit", files / "guilty.zip", "--ask", url,
-                   "--header", f"Authorization: Bearer {TOKEN}")  # fmt: skip
+                   "--header", f"Authorization: Bearer {TOKEN}",
+                   "--report", tmp_path / "report.html")  # fmt: skip
         other = run("audit", files / "innocent.zip", "--ask", url)
     assert other.exit_code == 3  # whatever it answers now, nothing was claimed of it
     assert told.exit_code == code
     assert text in re.sub(r"\s+", " ", told.stdout)
     assert re.search(r"^  \S.* asked again  \S", told.stdout, re.MULTILINE)
     assert f"Bearer {TOKEN}" in {request.headers["Authorization"] for request in server.requests}
-    assert TOKEN not in told.output
+    page = (tmp_path / "report.html").read_text()
+    assert ("Asked again, the suspect did not show the watermark." in page) == (code == 1)
+    assert TOKEN not in told.output + page
 
 
 def test_nobody_is_asked_unless_that_is_wanted(files, monkeypatch):

@@ -295,7 +295,7 @@ def test_texts_of_strangers_show_all_their_characters(text, longest):
 
 def hostile(evidence):
     """Evidence in which whatever a suspect or a claimant writes is an attack on who reads it."""
-    everything = "".join(ATTACKS) + BIDI + ESCAPE
+    everything = BIDI + ESCAPE + "".join(ATTACKS)
     huge = everything + "A" * 10_000_000
     server_key = new_server_key()
     subject = certify(ATTACKS[1] + BIDI, server_key, server_key, None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 SHOWS, REFUSED, SHOWS_NOTHING = 0, 1, 3
 WIDTH = 88
-LONGEST = 400  # characters of a step, which may quote a stranger
+LONGEST = 600  # characters of a step, which may quote a stranger
 
 
 @click.command()
