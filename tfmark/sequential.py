@@ -11,7 +11,7 @@ from tfmark.answers import ClassIds
 from tfmark.class_names import NO_ANSWER
 from tfmark.errors import InvalidArgumentError
 from tfmark.triggers import Ints
-from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict
+from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict, rounded_up
 
 FOLLOW_UP = 4  # questions at a time after a first miss, so that innocent suspects cost few marks
 
@@ -56,7 +56,7 @@ class SequentialTest:
             if self.log_tries:
                 what += f", as 10^{self.log_tries / math.log(10):.1f} tries have to be counted"
             smallest = self.log_tries - most
-            expected = f"at least {_rounded_up(smallest):.2g}" if smallest < 0 else "more marks"
+            expected = f"at least {rounded_up(math.exp(smallest)):.2g}" if smallest < 0 else "more marks"
             raise InvalidArgumentError(
                 f"Invalid value for argument `alpha`. Expected {expected}: {what}. "
                 f"Received: alpha={self.alpha!r}"
@@ -143,7 +143,7 @@ def corrected_alpha(num_marks: int, num_classes: int, alpha: float, count: int) 
     most = statistics.evidence_of(num_marks, num_marks, num_classes)
     if alpha / count > 0 and most >= -math.log(alpha / count):
         return alpha / count
-    smallest = f"{_rounded_up(math.log(count) - most):.2g}"
+    smallest = f"{rounded_up(math.exp(math.log(count) - most)):.2g}"
     largest = math.floor(math.exp(most + math.log(alpha)) * (1 - 1e-9))
     raise InvalidArgumentError(
         f"The key's {num_marks} marks of {num_classes} classes are too few for alpha={alpha:g} "
@@ -174,9 +174,3 @@ def check_alpha(alpha: float) -> None:
             "Invalid value for argument `alpha`. Expected a number between 0 and 1. "
             f"Received: alpha={alpha!r}"
         )
-
-
-def _rounded_up(log: float) -> float:
-    """exp(log), rounded up to two digits."""
-    unit = 10.0 ** (math.floor(log / math.log(10)) - 1)
-    return float(math.ceil(math.exp(log) / unit) * unit)

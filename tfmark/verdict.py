@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,13 @@ if TYPE_CHECKING:
 OWNED = "owned"
 NOT_SHOWN = "not shown"
 INCONCLUSIVE = "inconclusive"
+
+
+def rounded_up(number: float) -> float:
+    """A number, rounded up to two digits, so that "at most" stays true; at least 1e-300."""
+    number = max(number, 1e-300)
+    unit = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return math.ceil(number / unit * (1 - 1e-12)) * unit
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Verdict:
             return (
                 f"The suspect carries the watermark: {counts} match their secret labels. A model "
                 f"made without this key reaches such evidence with a probability of at most "
-                f"{self.p_value:.2g}; the error rate asked for was {self.alpha:g}. {assumption}"
+                f"{rounded_up(self.p_value):.2g}; the error rate asked for was {self.alpha:g}. {assumption}"
             )
         if self.status == NOT_SHOWN:
             return (
