@@ -12,7 +12,6 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tfmark.errors import InvalidArgumentError
@@ -39,7 +38,7 @@ def load_certificates(path: str | os.PathLike[str]) -> Certificates:
     if len(data) > MAX_BUNDLE:
         raise InvalidArgumentError(f"Expected certificates of at most {MAX_BUNDLE >> 20} MiB.")
     try:
-        with old_roots():
+        with unwarned():
             return tuple(map(_readable, x509.load_pem_x509_certificates(data)))
     except _ODD:
         raise InvalidArgumentError(
@@ -75,7 +74,7 @@ def load_certificate(data: bytes) -> x509.Certificate:
         ValueError: if it is none.
     """
     try:
-        with old_roots():
+        with unwarned():
             return _readable(x509.load_der_x509_certificate(data))
     except _ODD as error:
         raise ValueError(str(error)) from None
@@ -89,10 +88,10 @@ def _readable(certificate: x509.Certificate) -> x509.Certificate:
 
 
 @contextlib.contextmanager
-def old_roots() -> Iterator[None]:
-    """Some have the serial number 0, or the like, of which `cryptography` warns."""
+def unwarned() -> Iterator[None]:
+    """Some have the serial number 0, or odd names, of which `cryptography` warns."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        warnings.simplefilter("ignore", UserWarning)
         yield
 
 
@@ -107,7 +106,7 @@ def is_fit(certificate: x509.Certificate) -> bool:
     OpenSSL checks the purpose of the last one alone, and would take any key and hash.
     """
     try:
-        with old_roots():
+        with unwarned():
             key, extensions = certificate.public_key(), certificate.extensions
             hashed = certificate.signature_hash_algorithm
     except _ODD:

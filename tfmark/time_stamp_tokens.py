@@ -10,7 +10,7 @@ from cryptography import x509
 from rfc3161_client import PKIStatus, TimeStampResponse
 
 from tfmark.errors import TimeStampError
-from tfmark.time_stamp_certificates import load_certificate, old_roots
+from tfmark.time_stamp_certificates import load_certificate, unwarned
 from tfmark.time_stamp_order import sort_certificates
 
 MAX_RESPONSE = 1 << 16  # bytes; those of real authorities have 2 to 10 thousand
@@ -25,7 +25,7 @@ _HASHES = {
 def reading() -> Iterator[None]:
     """Whatever else is raised in here, the bytes of a stranger are the cause."""
     try:
-        with old_roots():
+        with unwarned():
             yield
     except TimeStampError:
         raise
