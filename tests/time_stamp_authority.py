@@ -34,6 +34,7 @@ needs_openssl = pytest.mark.skipif(
     reason="no openssl command to make a time-stamping authority of",
 )
 POLICY = "1.3.6.1.4.1.99999.1"
+SHA1 = "1.3.14.3.2.26"
 NOW = datetime.now(UTC).replace(microsecond=0)
 YEAR = timedelta(days=365)
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -175,6 +176,7 @@ def certify(
 ) -> x509.Certificate:  # fmt: skip
     """A certificate; `ca` is `None` where it shall not say whether it is one of a CA."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    vouching = (key if issuer is None else issuer).public_key()
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -183,6 +185,8 @@ def certify(
         .serial_number(serial or x509.random_serial_number())
         .not_valid_before(valid[0])
         .not_valid_after(valid[1])
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(vouching), False)
     )
     if ca is not None:
         builder = builder.add_extension(x509.BasicConstraints(ca, None), critical=True)

@@ -1,28 +1,38 @@
 """Time stamps (RFC 3161): proof that a document was there at a time, from an authority.
 
-Pure functions: they ask nobody, and take no look at the clock.
+Pure functions: they ask nobody, and take no look at the clock. rfc3161-client reads and verifies;
+here is what it leaves to its caller.
 """
 
 from __future__ import annotations
 
 import hashlib
-import secrets
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
+from typing import cast
 
-from asn1crypto import tsp
+import rfc3161_client
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from rfc3161_client import Accuracy, HashAlgorithm, TimeStampResponse, VerificationError
 
 from tfmark.errors import TimeStampError, UntrustedTimeStampError
-from tfmark.time_stamp_chains import check_chain, load_certificates, system_certificates
-from tfmark.time_stamp_tokens import Token, read_token
+from tfmark.time_stamp_certificates import (
+    is_fit,
+    is_root,
+    load_certificates,
+    system_certificates,
+)
+from tfmark.time_stamp_tokens import (
+    certificates_in,
+    hash_name,
+    named_in,
+    printable,
+    read_token,
+    reading,
+)
 
 __all__ = [
     "TimeStamp",
@@ -33,8 +43,15 @@ __all__ = [
     "time_stamp_request",
 ]
 
-_HASHES = {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}
-_CERTIFICATE_HASHES = {*_HASHES, "sha1"}  # the chain is what is trusted, not this hash of an end
+# What OpenSSL says where a chain ends before it comes to a trusted root. All else that it says is
+# about a stamp that nobody should believe.
+_UNTRUSTED = {
+    "certificate signature failure",
+    "self-signed certificate",
+    "self-signed certificate in certificate chain",
+    "unable to get issuer certificate",
+    "unable to get local issuer certificate",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +59,7 @@ class TimeStamp:
     """What a time stamp says.
 
     Attributes:
-        time: when the document was there at the latest, in UTC.
+        time: when the document was there at the latest, in UTC and whole seconds.
         accuracy: by how much the time may be wrong, if the authority says.
         authority: name in the certificate that signed.
         policy: OID of the authority's policy.
@@ -71,13 +88,8 @@ def time_stamp_request(document: bytes) -> tuple[bytes, int]:
     Returns:
         The request (TimeStampReq in DER), and the random number in it that the answer must repeat.
     """
-    nonce = secrets.randbits(64)
-    imprint = {
-        "hash_algorithm": {"algorithm": "sha256"},
-        "hashed_message": hashlib.sha256(document).digest(),
-    }
-    request = {"version": "v1", "message_imprint": imprint, "nonce": nonce, "cert_req": True}
-    return tsp.TimeStampReq(request).dump(), nonce
+    request = rfc3161_client.TimestampRequestBuilder(document, HashAlgorithm.SHA256).build()
+    return request.as_bytes(), cast(int, request.nonce)
 
 
 def read_time_stamp(response: bytes) -> TimeStamp:
@@ -89,9 +101,10 @@ def read_time_stamp(response: bytes) -> TimeStamp:
     Raises:
         TimeStampError: if it is none.
     """
-    token = read_token(response)
-    named = [certificate for certificate in token.certificates if token.names(certificate)]
-    return _stamp(token, named[0] if named else None)
+    with reading():
+        token = read_token(response)
+        named = set(named_in(token, certificates_in(token)))
+        return _stamp(token, named.pop() if len(named) == 1 else None)
 
 
 def check_time_stamp(
@@ -103,15 +116,17 @@ def check_time_stamp(
     """Check that a document was stamped by an authority that chains to a trusted root.
 
     Certificates are judged as of the time of the stamp, so a stamp holds when they have expired.
-    What is not checked: whether a certificate had been revoked, and which policy the authority
-    follows. Signatures are RSA (PKCS #1 v1.5) or ECDSA with SHA-256, SHA-384 or SHA-512; those with
-    SHA-1, and keys that are too short for the web, are refused.
+    What is not checked: whether a certificate had been revoked, which policy the authority follows,
+    and by which hash the signature names the certificate. The hash of the document, those of the
+    signatures and those of certificates are SHA-256, SHA-384 or SHA-512; RSA keys have at least
+    2048 bits, those on curves 256.
 
     Args:
         response: an authority's answer (TimeStampResp in DER).
         document: the bytes that were stamped.
-        ca: certificates that are trusted, of which at least one is a root. Intermediate ones, and
-            that of the authority, are taken from the answer or from here.
+        ca: certificates that are trusted: the roots among them, which name themselves as issuer.
+            The others help to build the chain. Intermediate ones, and that of the authority, are
+            taken from the answer or from here.
         nonce: the random number of the request, where it is known.
 
     Returns:
@@ -122,86 +137,93 @@ def check_time_stamp(
             `UntrustedTimeStampError` where that is the chain to a root.
 
     Reference:
-        RFC 3161 for the time stamps, RFC 5652 for their signatures, RFC 5816 for how they name a
-        certificate.
+        RFC 3161 for the time stamps, RFC 5652 for their signatures.
     """
-    token = read_token(response)
-    algorithm, imprint = token.imprint
-    if _digest(algorithm, document) != imprint:
-        raise TimeStampError("This time stamp is one of another document.")
-    if nonce is not None and token.nonce != nonce:
-        raise TimeStampError("This time stamp answers another request: its nonce is not ours.")
-    signer = _signer(token, [*token.certificates, *ca])
-    _check_signature(token, signer)
-    check_chain(signer, token.certificates, ca, token.time)
-    return _stamp(token, signer)
+    trusted = [certificate for certificate in ca if is_fit(certificate)]
+    with reading():
+        token = read_token(response)
+        imprint = token.tst_info.message_imprint
+        digest = hashlib.new(hash_name(imprint.hash_algorithm), document).digest()
+        if digest != imprint.message:  # whoever the authority is
+            raise TimeStampError("This time stamp is one of another document.")
+        # OpenSSL finds no hash for the signature but among those that are listed.
+        for algorithm in token.signed_data.digest_algorithms:
+            hash_name(algorithm)
+        came = certificates_in(token)
+        if not all(map(is_fit, came)):
+            raise TimeStampError(
+                "A certificate in this time stamp is for something else, or has a key or a hash "
+                "that is too weak."
+            )
+        signer = _signer(token, [*came, *trusted])
+        _verify(token, digest, trusted, None if signer in came else signer, nonce)
+        return _stamp(token, signer)
 
 
-def _digest(algorithm: str, data: bytes) -> bytes:
-    if algorithm not in _HASHES:
-        raise TimeStampError(f"Expected SHA-256, SHA-384 or SHA-512. Received: {algorithm}")
-    return hashlib.new(algorithm, data).digest()
-
-
-def _signer(token: Token, certificates: Sequence[x509.Certificate]) -> x509.Certificate:
-    """The certificate that the token names, in its signed part as well."""
-    named = [certificate for certificate in certificates if token.names(certificate)]
+def _signer(token: TimeStampResponse, certificates: Sequence[x509.Certificate]) -> x509.Certificate:
+    named = set(named_in(token, certificates))
     if not named:
         raise UntrustedTimeStampError(
             "The authority's certificate is neither in the time stamp nor among the CA "
             "certificates: add it to those."
         )
-    for certificate in named:
-        der = certificate.public_bytes(Encoding.DER)
-        digests = [
-            (hashlib.new(algorithm, der).digest(), digest)
-            for algorithm, digest in token.certificate_digests
-            if algorithm in _CERTIFICATE_HASHES
-        ]
-        if digests and all(ours == theirs for ours, theirs in digests):
-            return certificate
-    raise TimeStampError("This time stamp was signed for another certificate than it names.")
+    if len(named) > 1:  # OpenSSL might take the one, and we show the other
+        raise TimeStampError("Two certificates have the name of this time stamp's signer.")
+    return named.pop()
 
 
-def _check_signature(token: Token, signer: x509.Certificate) -> None:
-    algorithm, digest = token.content_digest
-    if _digest(algorithm, token.content) != digest:
-        raise TimeStampError("This time stamp was changed: its signature is over something else.")
+def _verify(
+    token: TimeStampResponse, digest: bytes, trusted: Sequence[x509.Certificate],
+    signer: x509.Certificate | None, nonce: int | None,
+) -> None:  # fmt: skip
+    roots = [certificate for certificate in trusted if is_root(certificate)]
+    if not roots:
+        raise UntrustedTimeStampError("Expected a root among the CA certificates. Received: none.")
+    others = [certificate for certificate in trusted if not is_root(certificate)]
+    verifier = rfc3161_client.VerifierBuilder(
+        tsa_certificate=signer, intermediates=others, roots=roots, nonce=nonce
+    ).build()
     try:
-        key = signer.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise TimeStampError(f"The authority's key cannot be used ({error}).") from None
-    verify: Callable[[], None]
-    # The name of a signature begins with its hash; where it does not, that is the content's.
-    plain = token.signature_algorithm == "rsassa_pkcs1v15"
-    name, _, kind = (f"{algorithm}_rsa" if plain else token.signature_algorithm).partition("_")
-    if kind == "rsa" and name in _HASHES and isinstance(key, rsa.RSAPublicKey):
-        how = padding.PKCS1v15(), _HASHES[name]
-        verify = partial(key.verify, token.signature, token.signed, *how)
-    elif kind == "ecdsa" and name in _HASHES and isinstance(key, ec.EllipticCurvePublicKey):
-        verify = partial(key.verify, token.signature, token.signed, ec.ECDSA(_HASHES[name]))
+        verifier.verify(token, digest)
+    except VerificationError as error:
+        reason = _reason(str(error))
     else:
-        raise TimeStampError(
-            "Expected a signature with RSA or ECDSA and SHA-256, SHA-384 or SHA-512. "
-            f"Received: {token.signature_algorithm}"
+        return
+    when = f"{token.tst_info.gen_time:%Y-%m-%d %H:%M:%S}"
+    if reason in _UNTRUSTED:
+        raise UntrustedTimeStampError(
+            "The authority's certificate does not chain to one of the CA certificates, as of "
+            f"{when} ({reason})."
         )
-    try:
-        verify()
-    except InvalidSignature:
-        raise TimeStampError("The signature of this time stamp is wrong.") from None
+    raise TimeStampError(f"This time stamp does not hold, as of {when}: {reason}.")
 
 
-def _stamp(token: Token, signer: x509.Certificate | None) -> TimeStamp:
+def _reason(text: str) -> str:
+    """The reason among OpenSSL's errors, if it is one of them."""
+    chain, steps = re.search('Verify error: ([^"]*)', text), re.findall('reason: "([^"]*)"', text)
+    return chain[1] if chain else [text, *steps][-1]
+
+
+def _stamp(token: TimeStampResponse, signer: x509.Certificate | None) -> TimeStamp:
+    info = token.tst_info
+    within = cast(Accuracy | None, info.accuracy)
     return TimeStamp(
-        time=token.time,
-        accuracy=token.accuracy,
+        time=info.gen_time,
+        accuracy=None if within is None else _accuracy(within),
         authority="" if signer is None else _name(signer.subject),
-        policy=token.policy,
-        serial=token.serial,
+        policy=info.policy.dotted_string,
+        serial=info.serial_number,
+    )
+
+
+def _accuracy(within: Accuracy) -> timedelta:
+    return timedelta(
+        seconds=within.seconds or 0,
+        milliseconds=within.millis or 0,
+        microseconds=within.micros or 0,
     )
 
 
 def _name(subject: x509.Name) -> str:
     common = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    text = str(common[0].value) if common else subject.rfc4514_string()
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:200]
+    return printable(str(common[0].value) if common else subject.rfc4514_string())
