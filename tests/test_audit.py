@@ -330,7 +330,7 @@ def test_a_proof_needs_a_trusted_time_stamp(tmp_path, authority):
     ]:
         files = {n: c for n, c in members.items() if not n.startswith("time-stamps/")}
         files |= {f"time-stamps/{i:02d}.tsr": one for i, one in enumerate(stamps)}
-        count = edited(files, "evidence.json", lambda f, n=len(stamps): f.update(time_stamps=n))
+        count = edited(files, "evidence.json", lambda f, n=stamps: f.update(time_stamps=len(n)))
         data = by_the_owner(count, key)
         assert refusal(other, data, tsa_ca=authority.ca_file) == step
     none = {n: c for n, c in members.items() if not n.startswith("time-stamps/")}
