@@ -819,7 +819,8 @@ def test_no_credential_is_in_the_file(tmp_path, echo):
     with http_server(answer) as server:
         tfmark.verify(f"{server.url}{PATH}?api={QUERY}&v=1", key, evidence=tmp_path / "e.zip",
                       headers={"X-Token": TOKEN}, auth=(NAME, PASSWORD))  # fmt: skip
-    assert audit(tmp_path / "e.zip").holds
+    found = audit(tmp_path / "e.zip")
+    assert found.holds and found.evidence.asking.name.endswith("/m?...")
     data = (tmp_path / "e.zip").read_bytes()
     basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode())
     forms = [basic, b"tok-4711"]

@@ -229,6 +229,16 @@ def test_what_is_signed_by_another_keeps_its_owner(tmp_path):
     assert not audit(path).proves
 
 
+def test_a_key_without_a_name_is_anybodys(tmp_path):
+    """The signer is not among what the marks bind, so a liar can name another one."""
+    key, path = small_key(27, owner=""), tmp_path / "e.zip"
+    with http_server(watermarked(key)) as server:
+        tfmark.verify(server.url + "/v1/models/m", key, evidence=path)
+    assert "names no owner" in " ".join(audit(path).missing)
+    path.write_bytes(taken_over(members_of(path)))
+    assert audit(path).holds and not audit(path).proves
+
+
 # g. Settings after the fact
 
 
