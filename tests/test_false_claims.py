@@ -159,6 +159,15 @@ def test_whole_keys_cost_one_over_alpha_tries(roots, alpha):
         assert binomtest(won, len(roots), exact).pvalue > 1e-6
 
 
+def test_the_other_marks_of_a_ground_key_fit_as_badly_as_anybodys(roots):
+    """So a second question, about marks that the first did not open, finds a ground key out."""
+    answers = np.random.default_rng(2).integers(0, K, MARKS)
+    ground = [labels for labels in roots if reached((labels == answers)[:24], 0.0, 0.1)]
+    assert len(ground) > 100
+    won = sum(reached((labels == answers)[24:], 0.0, 0.1) for labels in ground)
+    assert at_most(won, len(ground), 0.1)
+
+
 # c. Base images that fool
 
 
