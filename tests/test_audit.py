@@ -330,7 +330,7 @@ def test_a_proof_needs_a_trusted_time_stamp(tmp_path, authority):
     ]:
         files = {n: c for n, c in members.items() if not n.startswith("time-stamps/")}
         files |= {f"time-stamps/{i:02d}.tsr": one for i, one in enumerate(stamps)}
-        count = edited(files, "evidence.json", lambda f, n=len(stamps): f.update(time_stamps=n))
+        count = edited(files, "evidence.json", lambda f, n=stamps: f.update(time_stamps=len(n)))
         data = by_the_owner(count, key)
         assert refusal(other, data, tsa_ca=authority.ca_file) == step
     none = {n: c for n, c in members.items() if not n.startswith("time-stamps/")}
@@ -819,7 +819,8 @@ def test_no_credential_is_in_the_file(tmp_path, echo):
     with http_server(answer) as server:
         tfmark.verify(f"{server.url}{PATH}?api={QUERY}&v=1", key, evidence=tmp_path / "e.zip",
                       headers={"X-Token": TOKEN}, auth=(NAME, PASSWORD))  # fmt: skip
-    assert audit(tmp_path / "e.zip").holds
+    found = audit(tmp_path / "e.zip")
+    assert found.holds and found.evidence.asking.name.endswith("/m?...")
     data = (tmp_path / "e.zip").read_bytes()
     basic = base64.b64encode(f"{NAME}:{PASSWORD}".encode())
     forms = [basic, b"tok-4711"]

@@ -27,7 +27,8 @@ class Asking:
     Attributes:
         kind: "service" (over a network: each exchange is kept), "file" (a model in a file), or
             "object" (in the claimant's program).
-        name: address of the service, name of the file, or class of the object.
+        name: address of the service, with "?..." for a query, which may be secret; name of the
+            file, or class of the object.
         digest: SHA-256 of the file or folder, in hex; "" where there is none.
         dialect: how the suspect wanted to be asked.
         retries: how often a request was tried again.

@@ -122,7 +122,8 @@ class Witness:
             return OBJECT, type(self._suspect).__name__, ""
         address = os.fspath(self._suspect)
         if "://" in address:
-            return SERVICE, show(address).rstrip("/"), ""
+            hidden = "?..." if "?" in address else ""  # it may say which model is meant
+            return SERVICE, show(address).rstrip("/") + hidden, ""
         return FILE, Path(address).name, _digest(Path(address))
 
 
