@@ -56,7 +56,9 @@ class SequentialTest:
             if self.log_tries:
                 what += f", as 10^{self.log_tries / math.log(10):.1f} tries have to be counted"
             smallest = self.log_tries - most
-            expected = f"at least {rounded_up(math.exp(smallest)):.2g}" if smallest < 0 else "more marks"
+            expected = "more marks"
+            if smallest < 0:
+                expected = f"at least {rounded_up(math.exp(smallest)):.2g}"
             raise InvalidArgumentError(
                 f"Invalid value for argument `alpha`. Expected {expected}: {what}. "
                 f"Received: alpha={self.alpha!r}"

@@ -36,7 +36,7 @@ class Authorities:
             InvalidArgumentError: if there is no certificate in the file.
             OSError: if it cannot be read.
         """
-        from tfmark.time_stamp_chains import load_certificates
+        from tfmark.time_stamps import load_certificates
 
         return cls(None if path is None else load_certificates(path))
 
@@ -51,8 +51,7 @@ def check_stamps(found: Evidence, authorities: Authorities) -> Step:
     if not found.time_stamps:
         text = "There is none: nothing shows that the commitment is older than the suspect."
         return Step(NAME, authorities.refuses, text)
-    from tfmark.time_stamp_chains import system_certificates
-    from tfmark.time_stamps import check_time_stamp, read_time_stamp
+    from tfmark.time_stamps import check_time_stamp, read_time_stamp, system_certificates
 
     ca = system_certificates() if authorities.named is None else authorities.named
     trusted, unknown = [], []

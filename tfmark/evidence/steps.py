@@ -69,8 +69,8 @@ class Audit:
     def proves(self) -> bool:
         """Whether all of it holds, and shows what it has to at the auditor's own error rate.
 
-        What is the claimant's word alone does not count: there has to be a trusted time stamp and
-        a name, and answers that were not kept have to be asked for again.
+        What is the claimant's word alone does not count: there has to be a trusted time stamp, and
+        answers that were not kept have to be asked for again.
         """
         return self.holds and not self.missing
 
@@ -83,8 +83,6 @@ class Audit:
             lacks.append("the watermark is not shown")
         elif self.verdict.p_value > self.alpha:
             lacks.append(f"its p-value {self.verdict.p_value:.2g} is above {self.alpha:g}")
-        if self.evidence is not None and not self.evidence.commitment.owner:
-            lacks.append("the key names no owner, so whoever has seen this can sign it anew")
         if status.get("time stamp") != HOLDS:
             lacks.append("no trusted authority says that the commitment is older than the suspect")
         if HOLDS not in (status.get("answers"), status.get("asked again")):
