@@ -79,7 +79,8 @@ class Verdict:
             return (
                 f"The suspect carries the watermark: {counts} match their secret labels. A model "
                 f"made without this key reaches such evidence with a probability of at most "
-                f"{rounded_up(self.p_value):.2g}; the error rate asked for was {self.alpha:g}. {assumption}"
+                f"{rounded_up(self.p_value):.2g}; the error rate asked for was {self.alpha:g}. "
+                f"{assumption}"
             )
         if self.status == NOT_SHOWN:
             return (
