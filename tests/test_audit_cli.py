@@ -11,10 +11,13 @@ from click.testing import CliRunner
 
 import tfmark
 from tests.http_server import http_server, model, watermarked
+from tests.time_stamp_authority import make_authority, needs_openssl
 from tfmark.cli import main
 from tfmark.evidence.bundle import write_evidence
 from tfmark.evidence.container import pack, unpack
+from tfmark.keyfile import Records
 
+pytestmark = needs_openssl
 TOKEN = "s3cr3t-t0ken"
 
 
@@ -28,13 +31,19 @@ def innocent(rows):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def authority(tmp_path_factory):
+    return make_authority(tmp_path_factory.mktemp("authority") / "files")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, authority):
     path = tmp_path_factory.mktemp("key") / "owner.tfmark"
     images = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 1), np.uint8)
     key = tfmark.WatermarkKey.generate(
         scheme="noise", image_shape=(8, 8, 1), num_classes=10, num_marks=48, base_images=images,
         owner="ACME Ltd",
     )  # fmt: skip
+    key.records = Records(time_stamps=(authority.stamp(key.public.document),))
     key.save(path)
     return path.read_bytes()
 
@@ -47,15 +56,21 @@ def key_file(saved, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def files(saved, tmp_path_factory):
+def files(saved, authority, tmp_path_factory):
     """The key; evidence against a guilty and an innocent suspect; and where the guilty one was."""
     folder = tmp_path_factory.mktemp("evidence")
     (folder / "key").write_bytes(saved)
+    (folder / "ca.pem").write_bytes(authority.ca_file.read_bytes())
     key = tfmark.WatermarkKey.load(folder / "key")
     for name, answer in ("guilty", watermarked(key)), ("innocent", model(innocent)):
         with http_server(answer) as server:
             tfmark.verify(server.url + "/v1/models/m", key, evidence=folder / f"{name}.zip")
     return folder
+
+
+def ca(files):
+    """Whom an auditor trusts to have stamped the time."""
+    return "--tsa-ca", files / "ca.pem"
 
 
 def opened(key_file):
@@ -73,7 +88,7 @@ def test_verify_says_what_it_wrote_and_how_many_marks_are_left(key_file, tmp_pat
         assert f"wrote the report: {report}\n" in told.stdout
         assert "opened 11 marks for it: 37 of 48 are left" in told.stdout
         assert opened(key_file) == 11
-        assert tfmark.audit(evidence).proves
+        assert tfmark.audit(evidence).verdict.owned
         assert "The suspect carries the watermark" in report.read_text()
 
         again = run("verify", key_file, url, "--evidence", evidence)  # replaces nothing
@@ -108,9 +123,9 @@ def test_verify_opens_nothing_where_there_is_nothing_to_show(key_file, tmp_path)
 )  # fmt: skip
 def test_audit_says_it_step_by_step(files, tmp_path, name, code, outcome):
     path, report = files / f"{name}.zip", tmp_path / "report.html"
-    told = run("audit", path, "--report", report)
+    told = run("audit", path, *ca(files), "--report", report)
     assert (told.exit_code, told.stderr) == (code, "")
-    found = tfmark.audit(path)
+    found = tfmark.audit(path, tsa_ca=files / "ca.pem")
     lines = told.stdout.splitlines()
     assert lines[0] == str(path)
     for line, step in zip(lines[2:], found.steps, strict=False):
@@ -122,7 +137,7 @@ def test_audit_says_it_step_by_step(files, tmp_path, name, code, outcome):
     assert rest[-1] == f"wrote the report: {report}"
     assert "What the audit found" in report.read_text()
 
-    facts = run("audit", path, "--json")
+    facts = run("audit", path, *ca(files), "--json")
     assert facts.exit_code == code
     assert json.loads(facts.stdout) == found.to_dict()
 
@@ -166,7 +181,7 @@ def test_asking_again(files, tmp_path, suspect, code, text):
     answers = {"guilty": watermarked(key), "innocent": model(innocent), "unreadable": model(len)}
     with http_server(answers[suspect]) as server:
         url = server.url + "/v1/models/m"
-        told = run("audit", files / "guilty.zip", "--ask", url,
+        told = run("audit", files / "guilty.zip", *ca(files), "--ask", url,
                    "--header", f"Authorization: Bearer {TOKEN}",
                    "--report", tmp_path / "report.html")  # fmt: skip
         other = run("audit", files / "innocent.zip", "--ask", url)
@@ -188,7 +203,13 @@ def test_nobody_is_asked_unless_that_is_wanted(files, monkeypatch):
 
     monkeypatch.setattr(socket, "create_connection", fail)
     monkeypatch.setattr(socket.socket, "connect", fail)
-    assert run("audit", files / "guilty.zip").exit_code == 0
+    assert run("audit", files / "guilty.zip", *ca(files)).exit_code == 0
+
+
+def test_without_a_trusted_time_stamp_it_is_no_proof(files):
+    told = run("audit", files / "guilty.zip")
+    assert told.exit_code == 3
+    assert "no trusted authority says" in re.sub(r"\s+", " ", told.stdout)
 
 
 def test_bad_input_is_told_in_one_line(files, tmp_path):

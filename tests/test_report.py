@@ -339,7 +339,8 @@ def named(folder):
     with http_server(model(respond)) as server:
         url = server.url + "/v1/models/m"
         audited = tfmark.audit(evidence_of(key, url, folder, class_names=names))
-    assert audited.proves
+    assert audited.holds
+    assert audited.verdict.owned
     return audited
 
 
