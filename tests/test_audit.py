@@ -36,6 +36,7 @@ from tfmark.evidence.audit import audit
 from tfmark.evidence.container import pack, unpack
 from tfmark.key_records import Records
 from tfmark.pixels import to_pixels
+from tfmark.sequential import SequentialTest
 
 PATH = "/v1/models/m"
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -584,26 +585,21 @@ def test_what_was_changed_is_refused_at_its_step(key, members, other, change, st
     assert refusal(other, by_a_liar(changed)) in ("contents", "signature")
 
 
-def test_the_last_question_cannot_be_dropped_even_with_its_body(key, members, other):
-    """The suspect's last answer is taken out of its exchange as well: the asking was not over."""
-    m = without_last_mark(dict(members))
-    last = max(n for n in m if n.endswith("-request"))
-    request, answer = json.loads(m[last]), json.loads(m[last.replace("request", "answer")])
-    request["instances"].pop()
-    answer["predictions"].pop()
-    if not request["instances"]:
-        pytest.skip("the last request had one question")
-
-    def change(f):
-        f["answers"].pop()
-        f["suspect"]["rounds"][-1] -= 1
-        for part, body in (("request", request), ("answer", answer)):
-            digest = hashlib.sha256(json.dumps(body).encode()).hexdigest()
-            f["exchanges"][-1][part]["sha256"] = digest
-
-    m[last] = json.dumps(request).encode()
-    m[last.replace("request", "answer")] = json.dumps(answer).encode()
-    assert refusal(other, by_the_owner(facts(change)(m), key)) == "verdict"
+@pytest.mark.parametrize(
+    "rule",
+    [lambda test, due: min(due, 1), lambda test, due: 0 if test.queries > 5 else due,
+     lambda test, due: due + (test.queries == 0)],
+    ids=["one by one", "until it suits", "more at once"],
+)  # fmt: skip
+def test_a_claimant_cannot_ask_by_rules_of_their_own(tmp_path, monkeypatch, rule):
+    """With a changed program: all else in the file is as it has to be."""
+    key, due = small_key(16), SequentialTest.questions
+    with monkeypatch.context() as changed:
+        changed.setattr(SequentialTest, "questions", lambda test: rule(test, due(test)))
+        path = asked(key, tmp_path, misses(key, 4))
+    found = audit(path)
+    assert found.steps[-1].name == "verdict" and not found.holds
+    assert "were asked at once" in str(found) or "was ended" in str(found)
 
 
 def test_somebody_elses_evidence_is_not_ones_own(members, other):
