@@ -36,7 +36,7 @@ def test_document_is_pinned():
         "num_marks": 9,
         "value_range": [0.0, 1.0],
     }
-    known = "de5a6defc3d1a6a074e766d9038e0320c2e6b903a56326109ef1cc4fbc53610b"
+    known = "82df537643bb94eb084b385c7f6a7704f02a37eea3bdeb71ddc784a838e2dc70"
     assert hashlib.sha256(document).hexdigest() == known
 
 

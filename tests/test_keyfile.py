@@ -2,6 +2,7 @@
 
 import base64
 import copy
+import dataclasses
 import functools
 import hashlib
 import io
@@ -47,6 +48,12 @@ def small_key(scheme="noise", shape=(10, 12, 1), foreign=False, value_range=(-1,
         unrelated_images=(ramp(20, 7, 7), np.arange(20) % 2) if foreign else None,
         secret=SECRET,
     )
+
+
+def of_format_1(key):
+    """The key that the first version would have made of the same secret."""
+    spec = dataclasses.replace(key.spec, bound="")
+    return WatermarkKey(SECRET, spec, key.base_images, key.value_range)
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from tfmark.derivation import (
@@ -66,6 +67,25 @@ class Commitment:
             root, weights, signer, spec.scheme, spec.image_shape, spec.num_classes,
             spec.num_marks, value_range, spec.owner,
         )  # fmt: skip
+
+    @property
+    def binding(self) -> str:
+        """Digest over who signs and what marks the weights, which each mark binds.
+
+        The scale is not in it: the same key serves pipelines that scale in other ways.
+        """
+        keys = bytes.fromhex(self.signer + self.weights)
+        return sha256(b"tfmark/v2/bound" + keys).hexdigest()
+
+    def check(self, spec: Spec) -> None:
+        """Check that this is what is published of a key with this specification.
+
+        Raises:
+            CommitmentError: if it is not.
+        """
+        terms = self.commitment, self.weights, self.signer, self.value_range
+        if self != self.of(spec, *terms) or spec.bound not in ("", self.binding):
+            raise CommitmentError("The commitment and the specification of the marks do not agree.")
 
     @classmethod
     def derive(cls, spec: Spec, secret: bytes, value_range: ValueRange) -> Commitment:

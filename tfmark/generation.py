@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import operator
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
 from tfmark import base_images as bases
+from tfmark.commitment import Commitment
 from tfmark.derivation import SECRET_BYTES, Stream, check_secret, subkey
 from tfmark.errors import InvalidArgumentError
 from tfmark.marks import content, unrelated
@@ -62,10 +63,10 @@ def generate(
 
     groups, per_group, _, _, channels = pool.shape
     facts = asdict(purpose) | {"num_marks": count}
-    root = bases.root(pool).hex()
-    return secret, Spec(**facts, base_groups=groups, base_per_group=per_group,
-                        base_channels=channels, num_verification=kept,
-                        base_root=root), pool, value_range  # fmt: skip
+    spec = Spec(**facts, base_groups=groups, base_per_group=per_group, base_channels=channels,
+                num_verification=kept, base_root=bases.root(pool).hex())  # fmt: skip
+    bound = Commitment.derive(spec, secret, value_range).binding
+    return secret, replace(spec, bound=bound), pool, value_range
 
 
 def _as_shape(image_shape: Any) -> tuple[int, ...]:

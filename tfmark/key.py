@@ -61,6 +61,8 @@ class WatermarkKey:
         self.spec = spec
         self.base_images = base_images
         self.value_range = check_value_range(value_range)
+        if spec.bound not in ("", self.public.binding):
+            raise InvalidArgumentError("The secret is not that of the specification.")
         self.records = Records()
         self.path: Path | None = None
         labels = {self._label(index) for index in range(spec.num_marks)}

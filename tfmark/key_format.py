@@ -64,6 +64,7 @@ class PublicKeyFacts:
                 f"Expected at most {self.spec.num_marks} opened marks. "
                 f"Received: {self.records.opened}"
             )
+        self.commitment.check(self.spec)
 
     @property
     def value_range(self) -> ValueRange:

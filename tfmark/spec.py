@@ -10,7 +10,7 @@ from typing import Any
 
 from tfmark.errors import InvalidArgumentError
 
-FORMAT = 1
+FORMAT = 2
 SCHEMES = ("content", "unrelated", "noise")
 MAX_SIDE = 4096
 MAX_CLASSES = 1_000_000
@@ -89,6 +89,8 @@ class Spec(Purpose):
         base_channels: channels of the base images: those of the image, or 1.
         num_verification: so many of each group, the first ones, are kept for verification.
         base_root: Merkle root over the base images, in hex.
+        bound: digest over what else is published of the key (see `Commitment.binding`), in hex, so
+            that nobody can publish something else of the same marks. "" in keys of format 1.
 
     Raises:
         InvalidArgumentError: if a value is of the wrong type or cannot work.
@@ -99,10 +101,13 @@ class Spec(Purpose):
     base_channels: int
     num_verification: int
     base_root: str
+    bound: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_base_images()
+        if not (isinstance(self.bound, str) and re.fullmatch("([0-9a-f]{64})?", self.bound)):
+            raise _invalid("bound", self.bound, "a digest of 64 hex digits, or none")
 
     def _check_base_images(self) -> None:
         counts = (self.base_groups, self.base_per_group, self.num_verification)
@@ -126,11 +131,13 @@ class Spec(Purpose):
     def canonical(self) -> bytes:
         """The specification as the bytes that go into each leaf: sorted JSON without spaces.
 
-        An owner stands in it only where one is named, so that older keys keep their commitment.
+        What older keys did not have stands in it only where there is some, so that they keep their
+        commitment.
         """
-        facts = asdict(self) | {"format": FORMAT}
-        if not self.owner:
-            del facts["owner"]
+        facts = asdict(self) | {"format": FORMAT if self.bound else 1}
+        for name in ("owner", "bound"):
+            if not facts[name]:
+                del facts[name]
         return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode("ascii")
 
 

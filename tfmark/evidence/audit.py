@@ -29,11 +29,6 @@ from tfmark.sequential import check_alpha
 from tfmark.triggers import TriggerSet
 from tfmark.verdict import INCONCLUSIVE, Verdict
 
-_NOBODY = (
-    "the key, which names no owner. Who has seen it could sign it anew: of two claimants, the one "
-    "with the older time stamp is right"
-)
-
 
 def audit(
     path: str | os.PathLike[str],
@@ -112,7 +107,7 @@ def _read(
     published, spec = found.commitment, found.spec
     protocol.run(
         "signature",
-        f"All of it is signed by {published.owner or _NOBODY}.",
+        f"All of it is signed by {published.owner or 'the key, which names no owner'}.",
         lambda: check_signature(members, published),
     )
     protocol.run(

@@ -83,6 +83,8 @@ class Audit:
             lacks.append("the watermark is not shown")
         elif self.verdict.p_value > self.alpha:
             lacks.append(f"its p-value {self.verdict.p_value:.2g} is above {self.alpha:g}")
+        if self.evidence is not None and not self.evidence.spec.bound:
+            lacks.append("the key is of format 1, whose marks do not bind who signs")
         if status.get("time stamp") != HOLDS:
             lacks.append("no trusted authority says that the commitment is older than the suspect")
         if HOLDS not in (status.get("answers"), status.get("asked again")):
