@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import tfmark
+from tfmark.commitment import read_commitment
 from tfmark.evidence.container import pack, unpack
 from tfmark.evidence.facts import write_facts
 from tfmark.signing import sign, verification_key
@@ -52,11 +53,13 @@ def by_a_liar(members: Mapping[str, bytes]) -> bytes:
 
 
 def taken_over(members: Members) -> bytes:
-    """Signed by a liar whom the commitment names as well."""
+    """Signed by a liar whom commitment and specification name as well."""
     facts = json.loads(members["commitment.json"])
     facts["signer"] = verification_key(LIAR).hex()
     document = json.dumps(facts, indent=2).encode("ascii") + b"\n"
-    return by_a_liar(members | {"commitment.json": document})
+    bound = read_commitment(document).binding
+    mine = edited(members, "evidence.json", lambda facts: facts["spec"].update(bound=bound))
+    return by_a_liar(mine | {"commitment.json": document})
 
 
 def edited(members: Members, name: str, change: Callable[[Any], Any]) -> Members:

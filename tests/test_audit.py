@@ -23,6 +23,7 @@ from PIL import Image
 import tfmark
 from tests.evidence_files import (
     BASES,
+    LIAR,
     by_a_liar,
     by_the_owner,
     edited,
@@ -37,6 +38,7 @@ from tfmark.evidence.container import pack, unpack
 from tfmark.key_records import Records
 from tfmark.pixels import to_pixels
 from tfmark.sequential import SequentialTest
+from tfmark.signing import verification_key
 
 PATH = "/v1/models/m"
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -604,9 +606,10 @@ def test_a_claimant_cannot_ask_by_rules_of_their_own(tmp_path, monkeypatch, rule
 
 def test_somebody_elses_evidence_is_not_ones_own(members, other):
     assert refusal(other, by_a_liar(members)) == "signature"
-    # With a commitment that names the liar's key it is still the owner's name that is bound.
-    assert refusal(other, taken_over(members)) is None
-    assert audit(other).evidence.commitment.owner == "ACME Ltd"
+    signer = json.loads(members["commitment.json"]) | {"signer": verification_key(LIAR).hex()}
+    named = members | {"commitment.json": json.dumps(signer, indent=2).encode() + b"\n"}
+    assert refusal(other, by_a_liar(named)) == "commitment"
+    assert refusal(other, taken_over(members)) == "marks"
     renamed = json.loads(members["commitment.json"]) | {"owner": "Mallory Ltd"}
     mine = members | {"commitment.json": json.dumps(renamed, indent=2).encode() + b"\n"}
     mine = edited(mine, "evidence.json", lambda f: f["spec"].update(owner="Mallory Ltd"))
@@ -770,7 +773,7 @@ def rehashed(m):
 def test_huge_images_are_refused_before_they_are_made(tmp_path):
     """Whoever lies may say anything: here one byte of an image is 4096 of a trigger."""
     from tfmark.evidence.openings import Opening, triggers_of
-    from tfmark.spec import Spec
+from tfmark.spec import Spec
 
     told = vars(small_key().spec) | {"base_per_group": 2, "num_verification": 1}
     base = np.zeros((4096, 4096, 1), np.uint8)

@@ -86,13 +86,14 @@ def test_verify_says_what_it_wrote_and_how_many_marks_are_left(key_file, tmp_pat
         assert told.exit_code == 0, told.output
         assert f"wrote the evidence: {evidence}\n" in told.stdout
         assert f"wrote the report: {report}\n" in told.stdout
-        assert "opened 11 marks for it: 37 of 48 are left" in told.stdout
-        assert opened(key_file) == 11
+        # Its refusal to say anything of itself counts as tries, which takes a question more.
+        assert "opened 12 marks for it: 36 of 48 are left" in told.stdout
+        assert opened(key_file) == 12
         assert tfmark.audit(evidence).verdict.owned
         assert "The suspect carries the watermark" in report.read_text()
 
         again = run("verify", key_file, url, "--evidence", evidence)  # replaces nothing
-        assert (again.exit_code, opened(key_file)) == (2, 11)
+        assert (again.exit_code, opened(key_file)) == (2, 12)
         assert str(evidence) in again.stderr
 
         other = tmp_path / "other.html"
@@ -100,9 +101,9 @@ def test_verify_says_what_it_wrote_and_how_many_marks_are_left(key_file, tmp_pat
     parsed = json.loads(facts.stdout)
     assert parsed["report"] == str(other)
     assert "evidence" not in parsed
-    assert parsed["marks_left"] == 37 - parsed["queries"] == 48 - opened(key_file)
-    assert "mark 11" in other.read_text()  # the next dispute begins at the next mark
-    assert "mark 10<" not in other.read_text()
+    assert parsed["marks_left"] == 36 - parsed["queries"] == 48 - opened(key_file)
+    assert "mark 12" in other.read_text()  # the next dispute begins at the next mark
+    assert "mark 11<" not in other.read_text()
 
 
 def test_verify_opens_nothing_where_there_is_nothing_to_show(key_file, tmp_path):
