@@ -773,7 +773,7 @@ def rehashed(m):
 def test_huge_images_are_refused_before_they_are_made(tmp_path):
     """Whoever lies may say anything: here one byte of an image is 4096 of a trigger."""
     from tfmark.evidence.openings import Opening, triggers_of
-from tfmark.spec import Spec
+    from tfmark.spec import Spec
 
     told = vars(small_key().spec) | {"base_per_group": 2, "num_verification": 1}
     base = np.zeros((4096, 4096, 1), np.uint8)
