@@ -210,6 +210,8 @@ def test_nobody_is_asked_unless_that_is_wanted(files, monkeypatch):
 def test_without_a_trusted_time_stamp_it_is_no_proof(files):
     told = run("audit", files / "guilty.zip")
     assert told.exit_code == 3
+    assert "It holds, but is no proof." in told.stdout
+    assert run("audit", files / "guilty.zip", *ca(files), "--alpha", 1e-12).exit_code == 3
     assert "no trusted authority says" in re.sub(r"\s+", " ", told.stdout)
 
 

@@ -23,6 +23,9 @@ LONGEST = 600  # characters of a step, which may quote a stranger
 
 @click.command()
 @click.argument("evidence", type=FILE, metavar="FILE.zip")
+@click.option("--alpha", type=float, default=1e-9, show_default=True,
+              help="Highest tolerable probability of accusing an innocent model, whatever the "
+                   "claimant asked for.")  # fmt: skip
 @click.option("--tsa-ca", type=FILE, metavar="CA.pem",
               help="Certificates of the time-stamping authorities to trust.  [default: those of "
                    "the system]")  # fmt: skip
@@ -36,6 +39,7 @@ LONGEST = 600  # characters of a step, which may quote a stranger
 @plain_errors
 def audit(
     evidence: Path,
+    alpha: float,
     tsa_ca: Path | None,
     ask: str | None,
     report: Path | None,
@@ -45,14 +49,16 @@ def audit(
     """Check the evidence in FILE.zip: everything in it is computed again.
 
     It takes neither the owner's key nor the network, unless --ask is given. Exit code: 0 it holds,
-    and shows ownership; 1 refused; 2 bad input; 3 it holds, but does not show ownership, or the
-    suspect that was asked again could not be asked properly.
+    and shows ownership; 1 refused; 2 bad input; 3 it holds, but is no proof (it says what it
+    lacks), or the suspect that was asked again could not be asked properly.
     """
     from tfmark.evidence.audit import audit as check
 
     if report is not None and report.exists():
         raise click.UsageError(f"{report} exists already.")
-    found = check(evidence, tsa_ca=tsa_ca, ask=ask, **(collect(options) if ask else {}))
+    found = check(
+        evidence, alpha=alpha, tsa_ca=tsa_ca, ask=ask, **(collect(options) if ask else {})
+    )
     written = report is not None and _write(report, evidence, found)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
@@ -91,7 +97,8 @@ def _show(path: Path, found: Audit) -> None:
 
 def _outcome(found: Audit) -> str:
     if not found.proves:
-        return "It holds, but does not show ownership."
+        shown = found.verdict is not None and found.verdict.owned
+        return f"It holds, but {'is no proof' if shown else 'does not show ownership'}."
     if _exit_code(found) == SHOWS_NOTHING:
         return "It holds, but the suspect that was asked again gave no proper answer."
     return "It holds, and shows ownership."
