@@ -31,10 +31,9 @@ def stack(activation="softmax", classes=10, norm=True):
     layers = keras.layers
     return [
         layers.Rescaling(1 / 255),
-        layers.Conv2D(24, 3, padding="same", use_bias=not norm),
+        layers.Conv2D(24, 3, 2, padding="same", use_bias=not norm),
         *([layers.BatchNormalization()] * norm),
         layers.ReLU(),
-        layers.Conv2D(32, 3, 2, activation="relu"),
         layers.Flatten(),
         layers.Dense(64, activation="relu"),
         layers.Dense(classes, activation=activation, name="scores"),
