@@ -392,6 +392,13 @@ def test_a_model_that_keras_cannot_copy(data):
         copy_of(Unclonable(), data)
 
 
+def test_a_class_may_be_missing_among_the_labels(data):
+    some = data.labels < 8
+    model = tiny_network()
+    tuned = FineTune(epochs=1, share=0.2)(model, (data.pixels[some], data.labels[some]))
+    assert not np.array_equal(kernels(model)[0], kernels(tuned)[0])
+
+
 def test_plain_arrays_and_scales(data):
     """A model of another scale is trained on what it was trained on before."""
     classes, low, high = 10, -1.0, 1.0

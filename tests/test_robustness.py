@@ -3,6 +3,7 @@
 import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -169,6 +170,17 @@ def test_an_attack_may_answer_by_itself(small_marked):
 
     report = tfmark.robustness(small_marked, small_key(), small_digits(), [twice])
     assert row(report, "twice").test_accuracy == report.stolen.test_accuracy
+
+
+def test_an_attack_of_ones_own_works_as_the_documentation_shows_it(small_marked):
+    text = Path("docs/robustness.md").read_text()
+    (code,) = (c for c in re.findall(r"```python\n(.*?)```", text, re.S) if "def shuffle" in c)
+    names = {
+        "tfmark": tfmark, "model": small_marked, "key": small_key(), "data": small_digits()
+    }  # fmt: skip
+    exec(code, names)
+    assert [r.attack for r in names["report"].tried] == ["jpeg", "shuffle_then_tune"]
+    assert row(names["report"], "shuffle_then_tune").test_accuracy > 0.9
 
 
 @pytest.mark.parametrize(

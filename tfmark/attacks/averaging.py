@@ -47,7 +47,7 @@ class Average:
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
         seed_everything(seed)
-        data = as_attack_data(data)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         mean = _Mean(self.tuning.epochs // 2)
         self.tuning.train(copy, model, data, seed, callbacks=[mean])

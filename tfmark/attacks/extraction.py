@@ -74,7 +74,7 @@ class Extract:
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
         seed_everything(seed)
-        data = as_attack_data(data)
+        data = as_attack_data(data, model)
         student = self._student(model, data)
         pixels = self._queries(data, seed)
         batch_size = self.batch_size or default_batch_size(len(pixels))

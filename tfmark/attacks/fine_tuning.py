@@ -83,7 +83,7 @@ class FineTune:
             AttackError: if this cannot be done to such a model.
         """
         seed_everything(seed)
-        data = as_attack_data(data)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         if self.reinitialise:
             initialise(last_layer(copy, data.num_classes))

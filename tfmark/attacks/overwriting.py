@@ -44,7 +44,7 @@ class Overwrite:
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
         seed_everything(seed)
-        data = as_attack_data(data)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         second = inject(self.key(data, seed), self.ratio, seed)
         self.tuning.train(copy, model, data, seed, transform=second)

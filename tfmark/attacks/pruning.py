@@ -47,7 +47,7 @@ class Prune:
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
         seed_everything(seed)
-        data = as_attack_data(data)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         kernels = [variable for variable in copy.trainable_variables if len(variable.shape) > 1]
         if not kernels:

@@ -56,7 +56,7 @@ class QuantizeLiteRT:
             AttackError: if the model cannot be converted.
         """
         seed_everything(seed)
-        data = as_attack_data(data)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.tflite"
@@ -104,7 +104,7 @@ class QuantizeKeras:
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
         seed_everything(seed)
-        copy = copy_of(model, as_attack_data(data))
+        copy = copy_of(model, as_attack_data(data, model))
         before = [variable.dtype for variable in copy.variables]
         try:
             with _quiet():

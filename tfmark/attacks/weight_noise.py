@@ -30,7 +30,7 @@ class WeightNoise:
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
         seed_everything(seed)
-        copy = copy_of(model, as_attack_data(data))
+        copy = copy_of(model, as_attack_data(data, model))
         draw = np.random.default_rng([seed, 2])
         for variable in copy.trainable_variables:
             weights = variable.numpy().astype(np.float64)
