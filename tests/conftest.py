@@ -98,4 +98,4 @@ def small_marked():
     from tests.small_models import fitted, small_key, small_network
 
     keras.utils.set_random_seed(0)
-    return fitted(small_network(), small_key(), epochs=12)
+    return fitted(small_network(), small_key(), epochs=9)
