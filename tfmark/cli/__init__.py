@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tfmark.cli.asking import probe, verify
+from tfmark.cli.attacking import robustness
 from tfmark.cli.auditing import audit
 from tfmark.cli.committing import commit, timestamp
 from tfmark.cli.keys import inspect, keygen, passphrase
@@ -20,6 +21,7 @@ def main() -> None:
 
 COMMANDS = (
     demo, keygen, inspect, passphrase, commit, timestamp, probe, verify, audit, scan, serve,
+    robustness,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)
