@@ -5,6 +5,7 @@ TfmarkError
 ├── KeyFileError           (also a ValueError)  a key file is damaged or not one
 ├── KeyFileExistsError     (also a FileExistsError)  a save would replace a key
 ├── CommitmentError        (also a ValueError)  a commitment.json is damaged or not one
+├── ModelFileError         (also a ValueError)  a suspect's file of weights is damaged or not one
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
 └── EndpointError          a suspect could not be asked properly
@@ -34,6 +35,10 @@ class KeyFileExistsError(TfmarkError, FileExistsError):
 
 class CommitmentError(TfmarkError, ValueError):
     """A `commitment.json` is damaged, or not one."""
+
+
+class ModelFileError(TfmarkError, ValueError):
+    """A suspect's file of weights is damaged, too large when unpacked, or not one."""
 
 
 class DatasetError(TfmarkError):

@@ -17,6 +17,7 @@ from tfmark.marks import content
 from tfmark.pixels import Pixels, check_value_range, from_pixels
 from tfmark.spec import Spec
 from tfmark.triggers import Ints, Mark, TriggerSet
+from tfmark.weight_secret import WeightSecret
 
 
 class WatermarkKey:
@@ -155,6 +156,12 @@ class WatermarkKey:
         """All that is published of the key; its `document` is what is time-stamped."""
         weights = derivation.weight_digest(derivation.weight_key(self._secret)).hex()
         return Commitment.of(self.spec, self.commitment, weights, self.value_range)
+
+    @property
+    def weight_secret(self) -> WeightSecret:
+        """The key of the mark in the weights. It opens no mark on images."""
+        key = derivation.weight_key(self._secret)
+        return WeightSecret(key, bytes.fromhex(self.commitment))
 
     @cached_property
     def marks(self) -> tuple[Mark, ...]:
