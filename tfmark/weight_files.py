@@ -7,6 +7,7 @@ unpacked or read, and links that lead out of it are not followed.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import tempfile
@@ -17,10 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from tfmark.errors import InvalidArgumentError, ModelFileError
+from tfmark.errors import ModelFileError
 from tfmark.kernels import Kernel, averaged
 from tfmark.weight_secret import can_hold
 
@@ -28,20 +30,20 @@ WEIGHTS = "model.weights.h5"
 EXPANSION = 32  # times that compressed weights may grow; pruned by 90 % they grow 7 times
 MAX_DEPTH = 64
 MAX_OBJECTS = 100_000
+MAX_NAME = 200
 _SLACK = 1 << 20  # bytes that any file may grow to
 _CHUNK = 1 << 20
 
 
-def in_file(path: str | os.PathLike[str], bits: int) -> Iterator[Kernel]:
+def in_file(path: Path, bits: int) -> Iterator[Kernel]:
     """The kernels in a `.keras` or `.h5` file that can hold so many bits.
+
+    The HDF5 library may loop for ever on a damaged file: see `weight_reader`.
 
     Raises:
         ModelFileError: if the file is damaged, too large when unpacked, or of another format.
         OSError: if it cannot be read.
     """
-    path = Path(path)
-    if path.suffix not in (".keras", ".h5", ".hdf5"):
-        raise InvalidArgumentError(f"Expected a .keras or .h5 file. Received: {path}")
     with path.open("rb") as file:
         if path.suffix == ".keras":
             with _unpacked(file) as weights:
@@ -73,8 +75,6 @@ def _unpacked(file: IO[bytes]) -> Iterator[IO[bytes]]:
 
 
 def _kernels(file: IO[bytes], bits: int) -> Iterator[Kernel]:
-    import h5py
-
     try:
         with h5py.File(file, "r") as store:
             room = _size(file)
@@ -82,7 +82,7 @@ def _kernels(file: IO[bytes], bits: int) -> Iterator[Kernel]:
             for layer, dataset in _datasets(store):
                 if not _is_kernel(dataset, bits):
                     continue
-                read += dataset.nbytes
+                read += max(dataset.nbytes, _chunk_size(dataset))
                 _check_growth(read, room)
                 yield averaged(layer, _numbers(dataset))
     except ModelFileError:
@@ -93,31 +93,30 @@ def _kernels(file: IO[bytes], bits: int) -> Iterator[Kernel]:
 
 def _datasets(store: Any) -> Iterator[tuple[str, Any]]:
     """All arrays with the names of their layers, but for those of the optimizer."""
-    import h5py
-
     waiting = [(name, "", store, 0) for name in store if not name.startswith("optimizer")]
     seen = 0
     while waiting:
         name, layer, parent, depth = waiting.pop()
         seen += 1
-        if seen > MAX_OBJECTS or depth > MAX_DEPTH:
-            raise ModelFileError("These weights have too many parts.")
         if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
             continue  # it may lead to another file
         entry = parent[name]
         if isinstance(entry, h5py.Dataset):
             yield layer, entry
         elif isinstance(entry, h5py.Group):
+            if depth == MAX_DEPTH or seen + len(waiting) + len(entry) > MAX_OBJECTS:
+                raise ModelFileError("These weights have too many parts.")
             inner = _layer(layer, name, entry)
             waiting += [(child, inner, entry, depth + 1) for child in sorted(entry, reverse=True)]
 
 
 def _layer(outer: str, name: str, group: Any) -> str:
     """The name of a layer: Keras 3 keeps it as an attribute of the group `vars` in the layer's."""
-    own = name if name not in ("vars", "layers") else ""
-    if name not in ("vars", "layers") and "vars" in group:
-        own = str(group["vars"].attrs.get("name", name))
-    return f"{outer}/{own}".strip("/")
+    if name in ("vars", "layers"):
+        return outer
+    own = str(group["vars"].attrs.get("name", name)) if "vars" in group else name
+    printable = "".join(char if char.isprintable() else "?" for char in own[:MAX_NAME])
+    return f"{outer}/{printable}".strip("/")
 
 
 def _is_kernel(dataset: Any, bits: int) -> bool:
@@ -131,11 +130,16 @@ def _is_bfloat16(dataset: Any) -> bool:
     return bool(dataset.dtype.kind == "V" and dataset.dtype.itemsize == 2)
 
 
+def _chunk_size(dataset: Any) -> int:
+    """Bytes that HDF5 unpacks together; they may be more than there are in the array."""
+    return math.prod(dataset.chunks or ()) * int(dataset.dtype.itemsize)
+
+
 def _numbers(dataset: Any) -> npt.NDArray[Any]:
     if not _is_bfloat16(dataset):
         return np.asarray(dataset[()])
-    halves = dataset[()].view(np.uint16).astype(np.uint32)
-    return (halves << 16).view(np.float32)
+    upper: npt.NDArray[np.uint16] = dataset[()].view(np.uint16)
+    return (upper.astype(np.uint32) << 16).view(np.float32)
 
 
 def _check_growth(size: int, room: int) -> None:

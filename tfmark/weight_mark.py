@@ -10,8 +10,8 @@ import keras
 from keras import ops
 
 from tfmark.errors import InvalidArgumentError
-from tfmark.key import WatermarkKey
 from tfmark.kernels import is_named, layer_of
+from tfmark.key import WatermarkKey
 from tfmark.weight_secret import MAX_WEIGHTS, averaged_size, can_hold, check_bits
 
 
@@ -95,8 +95,10 @@ class WeightMark(keras.regularizers.Regularizer):
             )
         if size not in self._towards:
             self._towards[size] = self._secret.towards(self.bits, size)
-        means = ops.reshape(ops.mean(kernel, axis=-1), (1, size))
-        sums = ops.matmul(means, ops.cast(self._towards[size], "float32"))
+        # The mean times the root of the number of filters varies as a single weight does, so that
+        # a wide layer takes the mark as fast as a narrow one.
+        means = ops.mean(kernel, axis=-1) * math.sqrt(kernel.shape[-1])
+        sums = ops.matmul(ops.reshape(means, (1, size)), ops.cast(self._towards[size], "float32"))
         return ops.sum(ops.softplus(-sums))
 
 
@@ -126,7 +128,8 @@ def mark_weights(
         model: a Keras model.
         key: the owner's `WatermarkKey`.
         layer: name of the layer; one with several kernels is marked in the largest. Defaults to
-            the layer with the largest convolution that can hold the bits, or else any kernel.
+            the one with the largest convolution of at least two averaged weights for each bit, or
+            else with the largest kernel.
         bits: number of bits, a multiple of 8. Defaults to 256.
         strength: weight of the loss. Defaults to 0.01.
 
@@ -147,8 +150,14 @@ def mark_weights(
             f"Expected a trainable layer{'' if layer is None else f' {layer!r}'} with a kernel of "
             f"{bits} to {MAX_WEIGHTS} averaged weights."
         )
-    kernel = max(able, key=lambda variable: (len(variable.shape) > 2, math.prod(variable.shape)))
+    kernel = max(able, key=lambda variable: _fitness(tuple(variable.shape), bits))
     before = kernel.regularizer
     mark.regularizer = before.regularizer if isinstance(before, WeightMark) else before
     kernel.regularizer = mark
     return layer_of(kernel).rpartition("/")[2]
+
+
+def _fitness(shape: tuple[int, ...], bits: int) -> tuple[bool, int]:
+    """Convolutions stay when a thief replaces the head; where there is room, bits get in fast."""
+    is_roomy_convolution = len(shape) > 2 and averaged_size(shape) >= 2 * bits
+    return is_roomy_convolution, math.prod(shape)

@@ -65,5 +65,3 @@ class WeightVerdict:
 
     def __str__(self) -> str:
         return self.sentence
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from tfmark.errors import InvalidArgumentError
@@ -12,6 +12,7 @@ from tfmark.kernels import Kernel, in_model, is_named
 from tfmark.key import WatermarkKey
 from tfmark.statistics import binomial_tail
 from tfmark.verdict import NOT_SHOWN, OWNED
+from tfmark.weight_reader import read_kernels
 from tfmark.weight_secret import check_bits
 from tfmark.weight_verdict import WeightVerdict
 
@@ -33,7 +34,8 @@ def verify_weights(
     without knowledge of the key, so the commitment has to be older than the model, and the key
     secret until then.
 
-    Nothing in a file is run, and neither Keras nor TensorFlow is needed to read one.
+    Nothing in a file is run. It is read in a process of its own, which needs neither Keras nor
+    TensorFlow, as the library that reads it is not made for hostile files.
 
     Example:
     ```python
@@ -82,11 +84,9 @@ def verify_weights(
     return WeightVerdict(status, p_value, where, fewest, bits, len(errors), alpha)
 
 
-def _kernels(model: Any, bits: int) -> Iterator[Kernel]:
+def _kernels(model: Any, bits: int) -> Iterable[Kernel]:
     if isinstance(model, str | os.PathLike):
-        from tfmark.weight_files import in_file
-
-        return in_file(model, bits)
+        return read_kernels(model, bits)
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(model, keras.Model):
         raise InvalidArgumentError(

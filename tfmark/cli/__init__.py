@@ -8,6 +8,7 @@ from tfmark.cli.asking import probe, verify
 from tfmark.cli.keys import inspect, keygen
 from tfmark.cli.running import demo, serve
 from tfmark.cli.scanning import scan
+from tfmark.cli.weights import verify_weights
 
 
 @click.group()
@@ -16,5 +17,5 @@ def main() -> None:
     """Prove that a Keras model is yours when somebody else serves it."""
 
 
-for command in (demo, keygen, inspect, probe, verify, scan, serve):
+for command in (demo, keygen, inspect, probe, verify, verify_weights, scan, serve):
     main.add_command(command)
