@@ -1,4 +1,4 @@
-"""The mark in the weights: do its bits get in, what do they cost, and what takes them out again?
+"""The mark in the weights: do its bits get in, what do they cost, what takes them out.
 
     python benchmarks/white_box.py [--datasets mnist cifar10] [--seeds 0 1 2] [--fast]
 

@@ -24,7 +24,7 @@ def key(make_key):
     return make_key(number=SECRET)
 
 
-def fit(model, digits, epochs=3):
+def fit(model, digits, epochs=2):
     model.compile("adam", SPARSE, metrics=["accuracy"])
     model.fit(digits.x_train, digits.y_train, batch_size=32, epochs=epochs, verbose=0)
     return model
@@ -36,7 +36,7 @@ def network(regularizer=None, policy="float32"):
         [
             keras.Input((24, 24, 1)),
             layers.Rescaling(1 / 255),
-            layers.Conv2D(32, 5, 3, activation="relu"),
+            layers.Conv2D(16, 5, 3, activation="relu"),
             layers.Flatten(),
             layers.Dense(64, "relu", dtype=policy, name="d", kernel_regularizer=regularizer),
             layers.Dense(10, "softmax", dtype="float32"),
@@ -69,7 +69,7 @@ def test_all_bits_get_in_and_the_model_stays_good(written, saved, key, make_key,
         assert "256 of 256" in verdict.sentence
         other = tfmark.verify_weights(suspect, make_key(number=1))
         assert (other.status, other.owned) == ("not shown", False)
-    assert not tfmark.verify_weights(fit(network(), digits, 1), key).owned
+    assert not tfmark.verify_weights(network(), key).owned
     named = tfmark.verify_weights(saved, key, layer="d")
     assert (named.layers, named.owned) == (1, True)
 
@@ -97,9 +97,9 @@ def test_chance_gives_what_the_p_value_says(written):
 )
 def test_kernels_of_all_kinds(key, make, shape):
     model = keras.Sequential([keras.Input(shape), make(mark=tfmark.WeightMark(key))])
-    optimizer = keras.optimizers.Adam(0.05)
+    optimizer = keras.optimizers.Adam(0.1)
     mark = model.trainable_variables[0]
-    for _ in range(60):
+    for _ in range(25):
         with tf.GradientTape() as tape:
             loss = tf.add_n(model.losses)
         optimizer.apply([tape.gradient(loss, mark.value)], [mark])

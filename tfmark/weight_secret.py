@@ -69,9 +69,10 @@ class WeightSecret:
         packed = self._packed_signs(count, len(means))
         sums = np.zeros(count)
         step = max(1, _AT_ONCE // count)
-        for start in range(0, len(means), step):
-            ones = np.unpackbits(packed[start : start + step], axis=1)
-            sums += means[start : start + step] @ (2.0 * ones - 1)
+        with np.errstate(all="ignore"):  # a suspect's weights may be anything
+            for start in range(0, len(means), step):
+                ones = np.unpackbits(packed[start : start + step], axis=1)
+                sums += means[start : start + step] @ (2.0 * ones - 1)
         return int(np.count_nonzero((sums > 0) != self.bits(count)))
 
     def _packed_signs(self, count: int, weights: int) -> npt.NDArray[np.uint8]:
