@@ -24,14 +24,15 @@ import numpy.typing as npt
 
 from tfmark.errors import ModelFileError
 from tfmark.kernels import Kernel, averaged
-from tfmark.weight_secret import can_hold
+from tfmark.weight_secret import averaged_size, can_hold
 
 WEIGHTS = "model.weights.h5"
-EXPANSION = 32  # times that compressed weights may grow; pruned by 90 % they grow 7 times
+EXPANSION = 32  # times its own size that a file may grow when it is unpacked,
+SLACK = 64 << 20  # and any file to so many bytes: pruned weights can be compressed a lot
 MAX_DEPTH = 64
 MAX_OBJECTS = 100_000
 MAX_NAME = 200
-_SLACK = 1 << 20  # bytes that any file may grow to
+MAX_TOTAL = 1 << 24  # averaged weights in a file; they are what takes time to read bits from
 _CHUNK = 1 << 20
 
 
@@ -78,12 +79,15 @@ def _kernels(file: IO[bytes], bits: int) -> Iterator[Kernel]:
     try:
         with h5py.File(file, "r") as store:
             room = _size(file)
-            read = 0
+            read = total = 0
             for layer, dataset in _datasets(store):
                 if not _is_kernel(dataset, bits):
                     continue
                 read += max(dataset.nbytes, _chunk_size(dataset))
                 _check_growth(read, room)
+                total += averaged_size(dataset.shape)
+                if total > MAX_TOTAL:
+                    raise ModelFileError("These weights have too many parts.")
                 yield averaged(layer, _numbers(dataset))
     except ModelFileError:
         raise
@@ -143,7 +147,7 @@ def _numbers(dataset: Any) -> npt.NDArray[Any]:
 
 
 def _check_growth(size: int, room: int) -> None:
-    if size > _SLACK + EXPANSION * room:
+    if size > SLACK + EXPANSION * room:
         raise ModelFileError(
             f"Expected weights of at most {EXPANSION} times the file's size. Received: {size} bytes"
         )

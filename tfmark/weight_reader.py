@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import math
 import os
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def read_kernels(path: str | os.PathLike[str], bits: int) -> list[Kernel]:
             env=os.environ | {"PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE + size / SPEED,
+            timeout=_seconds(size),
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -70,14 +71,20 @@ def main(path: str, bits: str) -> None:
     with contextlib.suppress(ImportError, ValueError):  # Windows has no such limits
         import resource
 
-        room = MEMORY + COPIES * Path(path).stat().st_size
+        size = Path(path).stat().st_size
+        room, seconds = MEMORY + COPIES * size, math.ceil(_seconds(size))
         resource.setrlimit(resource.RLIMIT_AS, (room, room))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))  # should nobody wait any more
     try:
         kernels = list(in_file(Path(path), int(bits)))
     except (ModelFileError, MemoryError) as error:
         sys.stderr.write(str(error) or "These weights take too much memory.")
         sys.exit(_REFUSED)
     sys.stdout.buffer.write(_packed(kernels))
+
+
+def _seconds(size: int) -> float:
+    return PATIENCE + size / SPEED
 
 
 def _packed(kernels: list[Kernel]) -> bytes:
