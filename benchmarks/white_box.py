@@ -126,6 +126,7 @@ def run(name, data, seed, images):
         "clean": measure(clean),
         "marked": measure(marked),
         "marked, another key": measure(marked, thief),
+        **{f"clean, pruned {rate} %": measure(pruned(clean, rate)) for rate in RATES},
         **{f"pruned {rate} %": measure(pruned(marked, rate)) for rate in RATES},
         "paper's fine-tuning": measure(paper_fine_tuned(marked, data)),
         "strong fine-tuning": measure(strongly_fine_tuned(marked, x, y)),

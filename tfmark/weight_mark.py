@@ -38,7 +38,8 @@ class WeightMark(keras.regularizers.Regularizer):
         bits: number of bits, a multiple of 8. The kernel needs at least as many averaged weights:
             256 bits fit into a 3x3 convolution of 29 input channels or a dense layer of 256 inputs.
             Defaults to 256.
-        strength: weight of the loss. Defaults to 0.01.
+        strength: weight of the loss. More withstands more and costs more accuracy. Defaults to
+            0.001.
         regularizer: another regularizer of the same weights, added to this one. Defaults to `None`.
 
     Raises:
@@ -53,7 +54,7 @@ class WeightMark(keras.regularizers.Regularizer):
         self,
         key: WatermarkKey | None = None,
         bits: int = 256,
-        strength: float = 0.01,
+        strength: float = 0.001,
         regularizer: Any = None,
     ):
         if not strength > 0:
@@ -107,7 +108,7 @@ def mark_weights(
     key: WatermarkKey,
     layer: str | None = None,
     bits: int = 256,
-    strength: float = 0.01,
+    strength: float = 0.001,
 ) -> str:
     """Put a `WeightMark` on a layer of a model that is built.
 
@@ -131,7 +132,7 @@ def mark_weights(
             the one with the largest convolution of at least two averaged weights for each bit, or
             else with the largest kernel.
         bits: number of bits, a multiple of 8. Defaults to 256.
-        strength: weight of the loss. Defaults to 0.01.
+        strength: weight of the loss. Defaults to 0.001.
 
     Returns:
         The name of the layer, to note down: `verify_weights` without it looks at all of them.
