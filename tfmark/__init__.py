@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tfmark.triggers import TriggerSet as TriggerSet
     from tfmark.verdict import Verdict as Verdict
     from tfmark.verification import verify as verify
+    from tfmark.weight_mark import WeightMark as WeightMark
+    from tfmark.weight_mark import mark_weights as mark_weights
+    from tfmark.weight_verdict import WeightVerdict as WeightVerdict
+    from tfmark.weight_verification import verify_weights as verify_weights
 
 __version__ = "0.1.0"
 
@@ -41,14 +45,18 @@ _MODULES = {
     "Verdict": "verdict",
     "WatermarkCallback": "callback",
     "WatermarkKey": "key",
+    "WeightMark": "weight_mark",
+    "WeightVerdict": "weight_verdict",
     "align": "alignment",
     "audit": "evidence.audit",
     "default_num_marks": "statistics",
     "endpoint_from": "endpoints",
     "inject": "injection",
+    "mark_weights": "weight_mark",
     "robustness": "attacking",
     "serve": "serving",
     "verify": "verification",
+    "verify_weights": "weight_verification",
 }
 
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are those of the table

@@ -9,6 +9,7 @@ TfmarkError
 ├── TimeStampError         (also a ValueError)  a time stamp does not show what it should
 │   └── UntrustedTimeStampError  its authority does not chain to a trusted root
 ├── EvidenceError          (also a ValueError)  a file of evidence is damaged or does not hold
+├── ModelFileError         (also a ValueError)  a suspect's file of weights is damaged or not one
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
 ├── AttackError            an attack cannot be made on this model, or with these data
@@ -55,6 +56,10 @@ class UntrustedTimeStampError(TimeStampError):
 
 class EvidenceError(TfmarkError, ValueError):
     """A file of evidence is damaged, is not one, or does not prove what it says."""
+
+
+class ModelFileError(TfmarkError, ValueError):
+    """A suspect's file of weights is damaged, too large when unpacked, or not one."""
 
 
 class DatasetError(TfmarkError):

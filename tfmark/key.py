@@ -23,6 +23,7 @@ from tfmark.pixels import Pixels, check_value_range, from_pixels
 from tfmark.signing import sign
 from tfmark.spec import Spec
 from tfmark.triggers import Ints, Mark, TriggerSet
+from tfmark.weight_secret import WeightSecret
 
 
 class WatermarkKey:
@@ -207,6 +208,12 @@ class WatermarkKey:
     def commitment(self) -> str:
         """Public hash that binds the key, 64 hex digits. Publish it before the model."""
         return self.public.commitment
+
+    @property
+    def weight_secret(self) -> WeightSecret:
+        """The key of the mark in the weights. It opens no mark on images."""
+        key = derivation.weight_key(self._secret)
+        return WeightSecret(key, bytes.fromhex(self.commitment))
 
     @cached_property
     def marks(self) -> tuple[Mark, ...]:

@@ -11,6 +11,7 @@ from tfmark.cli.committing import commit, timestamp
 from tfmark.cli.keys import inspect, keygen, passphrase
 from tfmark.cli.running import demo, serve
 from tfmark.cli.scanning import scan
+from tfmark.cli.weights import verify_weights
 
 
 @click.group()
@@ -20,8 +21,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    demo, keygen, inspect, passphrase, commit, timestamp, probe, verify, audit, scan, serve,
-    robustness,
+    demo, keygen, inspect, passphrase, commit, timestamp, probe, verify, verify_weights, audit,
+    scan, serve, robustness,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)
