@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from tfmark.verdict import rounded_up
+
 _NAMES = ((10**12, "trillion"), (10**9, "billion"), (10**6, "million"))
 _TIMES = "\N{MULTIPLICATION SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -22,6 +24,11 @@ def power_of_ten(log10: float) -> str:
 def shown(number: float) -> str:
     """A positive number, however large or small."""
     return power_of_ten(math.log10(number)) if number > 0 else "0"
+
+
+def at_most(number: float) -> str:
+    """The same, rounded up to two digits."""
+    return shown(rounded_up(number))
 
 
 def odds(probability: float) -> str:

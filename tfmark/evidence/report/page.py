@@ -136,6 +136,7 @@ def _templates() -> Environment:
     templates.filters |= {
         "visible": visible,
         "number": numbers.shown,
+        "at_most": numbers.at_most,
         "power": numbers.power_of_ten,
         "odds": numbers.odds,
     }
