@@ -34,7 +34,7 @@ def draw(report: RobustnessReport, path: str | os.PathLike[str]) -> None:
     for number, row in enumerate(rows):
         _point(axes, row, is_stolen=number == 0)
     for numbers in _groups(rows[1:]):
-        _label(axes, _ranges([number + 1 for number in numbers]), rows[1:][numbers[0]])
+        _label(axes, [number + 1 for number in numbers], rows[1:][numbers[0]])
     _legend(axes)
     _list(beside, rows)
     figure.savefig(path, dpi=150)
@@ -49,7 +49,7 @@ def _axes(axes: Any, report: RobustnessReport) -> None:
     lowest = min(100 * (row.test_accuracy or 0.0) for row in (report.stolen, *report.tried))
     left = min(80.0, lowest // 10 * 10)
     axes.text(left, 100 * report.chance + 1, "by chance", color=FAINT, fontsize=9)
-    axes.set(xlim=(left - 1, 102), ylim=(-3, 106), xlabel="test accuracy, per cent",
+    axes.set(xlim=(left - 1, 102), ylim=(-3, 108), xlabel="test accuracy, per cent",
              ylabel="watermark accuracy on unseen triggers, per cent")  # fmt: skip
     axes.set_title(
         f"{report.strength} attacks, alpha = {report.alpha:g}, seed {report.seed}", fontsize=11
@@ -70,13 +70,12 @@ def _point(axes: Any, row: Row, is_stolen: bool) -> None:
                   alpha=0.85, zorder=3)  # fmt: skip
 
 
-def _label(axes: Any, text: str, row: Row) -> None:
-    """Put numbers above a point, or beside it where others are likely above."""
-    x, y = _place(row)
-    above = y > 97
+def _label(axes: Any, numbers: Sequence[int], row: Row) -> None:
+    """Put numbers beside a point, or above it where they take more room than there is beside."""
+    above = len(numbers) > 3
     axes.annotate(
-        text, (x, y), (6, 11) if above else (-8, 0), textcoords="offset points", color=INK,
-        fontsize=8, ha="right", va="center",
+        _ranges(numbers), _place(row), (8, 14) if above else (-8, 0),
+        textcoords="offset points", color=INK, fontsize=8, ha="right", va="center",
     )  # fmt: skip
 
 
@@ -84,7 +83,7 @@ def _legend(axes: Any) -> None:
     axes.plot([], [], "*", color=INK, markersize=13, linestyle="", label="the model as it is")
     for status, (colour, marker) in STYLES.items():
         axes.plot([], [], marker, color=colour, linestyle="", label=status)
-    axes.legend(loc="center left", bbox_to_anchor=(0.02, 0.5), frameon=False, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=4, frameon=False, fontsize=9)
 
 
 def _list(axes: Any, rows: Sequence[Row]) -> None:

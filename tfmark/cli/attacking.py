@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfmark.robustness_report import RobustnessReport
 
 COLOURS = {"owned": "green", "not shown": "yellow", "inconclusive": "red"}
+ROOMY = 120  # columns of a terminal in which settings have one of their own
 OUT = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -103,7 +104,7 @@ def _run(
             )  # fmt: skip
 
         report = attack(loaded, key, dataset, names, strength, seed, watch)
-    console.print(_table(report))
+    console.print(_table(report, console.width))
     console.print(report.summary, markup=False, highlight=False, soft_wrap=not console.is_terminal)
     return report
 
@@ -119,29 +120,32 @@ def _load(path: Path) -> Any:
         raise InvalidArgumentError(f"Cannot load {path} as a Keras model: {text}") from None
 
 
-def _table(report: RobustnessReport) -> Any:
+def _table(report: RobustnessReport, width: int) -> Any:
+    """The rows; where there is little room, with each setting below the name of its attack."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        title=f"{report.strength} attacks, seed {report.seed}",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("attack", no_wrap=True)
-    table.add_column("setting", ratio=1)
+    narrow = width < ROOMY
+    table = Table(title=f"{report.strength} attacks, seed {report.seed}", box=box.SIMPLE_HEAD,
+                  padding=(0, 1, 0, 0))  # fmt: skip
+    table.add_column("attack", no_wrap=not narrow)
+    if not narrow:
+        table.add_column("setting")
     for name in ("test", "marks,\ntrained", "marks,\nunseen"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     table.add_column("p-value", justify="right", no_wrap=True)
     table.add_column("s", justify="right", no_wrap=True)
     for row in report.rows:
-        *cells, verdict, p_value, seconds = row.cells()
-        status = row.verdict.status if row.verdict else ""
-        useful = not status or report.is_useful(row)
-        styled = f"[{COLOURS.get(status, 'dim')}]{escape(verdict)}[/]"
-        table.add_row(*cells, styled, p_value, seconds, style="" if useful else "dim")
+        attack, setting, *shares, _, p_value, seconds = map(escape, row.cells())
+        status = row.verdict.status if row.verdict else "not possible"
+        if row.problem:
+            setting = f"{setting}\n[red]{escape(row.problem)}[/]".strip()
+        about = [f"{attack}\n[dim]{setting}[/]"] if narrow else [attack, setting]
+        styled = f"[{COLOURS.get(status, 'red')}]{status}[/]"
+        useful = row.verdict is None or report.is_useful(row)
+        table.add_row(*about, *shares, styled, p_value, seconds, style="" if useful else "dim")
     table.caption = "Dim: the model is no longer within 5 points of its test accuracy."
     return table
 
