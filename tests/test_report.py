@@ -571,5 +571,5 @@ def test_verify_writes_the_page_and_needs_nothing_of_it_otherwise(tmp_path):
     page = files[1].read_text()
     assert "mark 12" in text_of(page)  # the page has opened marks of its own
     assert page.count("<img") == 3 * (
-        tfmark.WatermarkKey.load(tmp_path / "key").records.opened - 11
+        tfmark.WatermarkKey.load(tmp_path / "key").records.opened - 12
     )
