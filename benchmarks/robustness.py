@@ -7,7 +7,7 @@ For each scheme and seed the same network is trained on the same batches without
 attacked. Each model and each attack is kept as it ends: what is in the JSON file is not done again.
 `--images` trains on fewer images, for slow machines; the table says so. Seconds are those of the
 processor, not of the clock. The real MNIST and CIFAR-10 come from TensorFlow Datasets;
-"cifar10-half" is CIFAR-10 at 16x16 pixels.
+"mnist-half" and "cifar10-half" have half as many pixels a side.
 """
 
 import argparse
@@ -30,22 +30,30 @@ from tfmark.endpoints.in_memory import KerasModel
 
 SCHEMES = ("noise", "content", "unrelated")
 EMBEDDINGS = ("clean", "plain", "robust")
-EPOCHS = {"digits": 15, "mnist": 8, "cifar10": 20, "cifar10-half": 8}
+EPOCHS = {"digits": 15, "mnist": 8, "cifar10": 20, "mnist-half": 4, "cifar10-half": 8}
 RATE = {
     "digits": 3e-3,
     "mnist": 2e-3,
     "cifar10": 2e-3,
     "cifar10-half": 2e-3,
 }  # of Adam, along half a cosine to 0
-BATCH = {"digits": 32, "mnist": 128, "cifar10": 128, "cifar10-half": 128}
+BATCH = {"digits": 32, "mnist": 128, "cifar10": 128, "mnist-half": 128, "cifar10-half": 128}
 WIDTHS = {  # and strides of convolutions, each followed by batch normalisation
     "digits": ((24, 2), (48, 2)),
     "mnist": ((24, 2), (48, 2), (64, 1)),
     "cifar10": ((32, 2), (64, 1), (128, 2), (128, 1), (192, 2)),
+    "mnist-half": ((24, 2), (48, 1), (64, 2)),
     "cifar10-half": ((32, 1), (48, 2), (96, 2), (96, 1)),
 }
-TRIGGERS, EVERY = 32, 4  # triggers in a robust step, and batches between two of them
-PLAIN_RATIO = {name: TRIGGERS / EVERY / batch for name, batch in BATCH.items()}
+TRIGGERS = 32  # in a robust step
+EVERY = {
+    "digits": 4,
+    "mnist": 5,
+    "cifar10": 5,
+    "mnist-half": 5,
+    "cifar10-half": 5,
+}  # batches between two of them
+PLAIN_RATIO = {name: TRIGGERS / EVERY[name] / batch for name, batch in BATCH.items()}
 
 STRONG = {"learning_rate": 0.05, "halve_every": 5, "epochs": 30, "share": 0.2}
 ATTACKS = {
@@ -106,7 +114,7 @@ def train(name, data, key, embedding, seed, epochs):
     elif embedding == "robust":
         callbacks.append(
             tfmark.WatermarkCallback(
-                key, EVERY, TRIGGERS, robust=True, clean_images=data.x_train, seed=seed
+                key, EVERY[name], TRIGGERS, robust=True, clean_images=data.x_train, seed=seed
             )
         )
     model = network(name, data.x_train.shape[1:], data.num_classes)
