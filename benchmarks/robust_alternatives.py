@@ -117,7 +117,9 @@ def run(name, data, way, scheme, seed):
     key = robustness.key_of(data, scheme, seed)
     Adversarial.key = key
     callback.ThiefAhead = WAYS[way]
-    model, seconds = robustness.train(name, data, key, "robust", seed, robustness.EPOCHS[name])
+    model, seconds = robustness.train(
+        name, data, key, "robust", seed, robustness.RECIPES[name].epochs
+    )
     entry = {"stolen": robustness.measure(model, data, key), "seconds": round(seconds, 1)}
     for attack in FINE_TUNINGS:
         attacked = robustness.ATTACKS[attack](model, (data.x_train, data.y_train), seed)
@@ -151,7 +153,7 @@ def table(runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", default="digits", choices=robustness.EPOCHS)
+    parser.add_argument("--dataset", default="digits", choices=robustness.RECIPES)
     parser.add_argument("--images", type=int, help="train on the first so many only")
     parser.add_argument("--schemes", nargs="+", default=["noise"], choices=robustness.SCHEMES)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)

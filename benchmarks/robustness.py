@@ -17,6 +17,7 @@ import platform
 import statistics
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -30,30 +31,26 @@ from tfmark.endpoints.in_memory import KerasModel
 
 SCHEMES = ("noise", "content", "unrelated")
 EMBEDDINGS = ("clean", "plain", "robust")
-EPOCHS = {"digits": 15, "mnist": 8, "cifar10": 20, "mnist-half": 4, "cifar10-half": 8}
-RATE = {
-    "digits": 3e-3,
-    "mnist": 2e-3,
-    "cifar10": 2e-3,
-    "cifar10-half": 2e-3,
-}  # of Adam, along half a cosine to 0
-BATCH = {"digits": 32, "mnist": 128, "cifar10": 128, "mnist-half": 128, "cifar10-half": 128}
-WIDTHS = {  # and strides of convolutions, each followed by batch normalisation
-    "digits": ((24, 2), (48, 2)),
-    "mnist": ((24, 2), (48, 2), (64, 1)),
-    "cifar10": ((32, 2), (64, 1), (128, 2), (128, 1), (192, 2)),
-    "mnist-half": ((24, 2), (48, 1), (64, 2)),
-    "cifar10-half": ((32, 1), (48, 2), (96, 2), (96, 1)),
+
+
+class Recipe(NamedTuple):
+    """How a network for some data is made and trained."""
+
+    widths: tuple  # and strides of convolutions, each followed by batch normalisation
+    epochs: int
+    rate: float  # of Adam, along half a cosine to 0
+    batch: int = 128
+    every: int = 5  # batches between two robust steps
+
+
+RECIPES = {
+    "digits": Recipe(((24, 2), (48, 2)), 15, 3e-3, batch=32, every=4),
+    "mnist": Recipe(((24, 2), (48, 2), (64, 1)), 8, 2e-3),
+    "mnist-half": Recipe(((24, 2), (48, 1), (64, 2)), 4, 3e-3),
+    "cifar10": Recipe(((32, 2), (64, 1), (128, 2), (128, 1), (192, 2)), 20, 2e-3),
+    "cifar10-half": Recipe(((32, 1), (48, 2), (96, 2), (96, 1)), 8, 2e-3),
 }
-TRIGGERS = 32  # in a robust step
-EVERY = {
-    "digits": 4,
-    "mnist": 5,
-    "cifar10": 5,
-    "mnist-half": 5,
-    "cifar10-half": 5,
-}  # batches between two of them
-PLAIN_RATIO = {name: TRIGGERS / EVERY[name] / batch for name, batch in BATCH.items()}
+TRIGGERS = 32  # in a robust step; plain embedding mixes in as many, over all
 
 STRONG = {"learning_rate": 0.05, "halve_every": 5, "epochs": 30, "share": 0.2}
 ATTACKS = {
@@ -70,7 +67,7 @@ def network(name, shape, classes):
     stack = [keras.Input(shape), layers.Rescaling(1 / 127.5, -1)]
     if name == "cifar10":
         stack += [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
-    for width, stride in WIDTHS[name]:
+    for width, stride in RECIPES[name].widths:
         stack.append(layers.Conv2D(width, 3, stride, padding="same", use_bias=False))
         stack += [layers.BatchNormalization(momentum=0.9), layers.ReLU()]
     return keras.Sequential([*stack, layers.Flatten(), layers.Dense(classes, "softmax")])
@@ -106,19 +103,21 @@ def key_of(data, scheme, seed):
 def train(name, data, key, embedding, seed, epochs):
     """Train one model; gives it and the seconds that its training took."""
     keras.utils.set_random_seed(seed)
+    recipe = RECIPES[name]
     batches = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))
-    batches = batches.shuffle(len(data.x_train), seed).batch(BATCH[name], drop_remainder=True)
+    batches = batches.shuffle(len(data.x_train), seed).batch(recipe.batch, drop_remainder=True)
     callbacks = []
     if embedding == "plain":
-        batches = batches.apply(tfmark.inject(key, PLAIN_RATIO[name], seed))
+        ratio = TRIGGERS / recipe.every / recipe.batch
+        batches = batches.apply(tfmark.inject(key, ratio, seed))
     elif embedding == "robust":
         callbacks.append(
             tfmark.WatermarkCallback(
-                key, EVERY[name], TRIGGERS, robust=True, clean_images=data.x_train, seed=seed
+                key, recipe.every, TRIGGERS, robust=True, clean_images=data.x_train, seed=seed
             )
         )
     model = network(name, data.x_train.shape[1:], data.num_classes)
-    schedule = keras.optimizers.schedules.CosineDecay(RATE[name], epochs * len(batches))
+    schedule = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches))
     model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
     start = time.process_time()
     model.fit(batches.prefetch(2), epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False)
@@ -141,7 +140,7 @@ def measure(suspect, data, key):
 
 def run(name, data, scheme, embedding, seed, args, runs):
     """Train and attack one model, as far as that is not done yet."""
-    epochs = args.epochs or EPOCHS[name]
+    epochs = args.epochs or RECIPES[name].epochs
     what = {
         "dataset": name, "images": len(data.x_train), "epochs": epochs,
         "scheme": scheme, "embedding": embedding, "seed": seed,
@@ -251,12 +250,12 @@ def costs(runs):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--datasets", nargs="+", default=["mnist", "cifar10"], choices=EPOCHS)
+    parser.add_argument("--datasets", nargs="+", default=["mnist", "cifar10"], choices=RECIPES)
     parser.add_argument("--schemes", nargs="+", default=SCHEMES, choices=SCHEMES)
     parser.add_argument("--embeddings", nargs="+", default=EMBEDDINGS, choices=EMBEDDINGS)
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="instead of those in EPOCHS")
+    parser.add_argument("--epochs", type=int, help="instead of those in RECIPES")
     parser.add_argument("--images", type=int, help="train on the first so many only")
     parser.add_argument("--models", type=Path, default=Path("build/robustness"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/robustness.json"))
