@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tfmark.alignment import align as align
+    from tfmark.attacking import robustness as robustness
     from tfmark.callback import WatermarkCallback as WatermarkCallback
     from tfmark.endpoints import Endpoint as Endpoint
     from tfmark.endpoints import endpoint_from as endpoint_from
     from tfmark.errors import TfmarkError as TfmarkError
     from tfmark.injection import inject as inject
     from tfmark.key import WatermarkKey as WatermarkKey
+    from tfmark.robustness_report import RobustnessReport as RobustnessReport
     from tfmark.serving import serve as serve
     from tfmark.statistics import default_num_marks as default_num_marks
     from tfmark.triggers import Mark as Mark
@@ -28,6 +30,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "Endpoint": "endpoints",
     "Mark": "triggers",
+    "RobustnessReport": "robustness_report",
     "TfmarkError": "errors",
     "TriggerSet": "triggers",
     "Verdict": "verdict",
@@ -37,6 +40,7 @@ _MODULES = {
     "default_num_marks": "statistics",
     "endpoint_from": "endpoints",
     "inject": "injection",
+    "robustness": "attacking",
     "serve": "serving",
     "verify": "verification",
 }

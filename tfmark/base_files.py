@@ -42,7 +42,7 @@ def load_images(source: str, shape: tuple[int, ...]) -> npt.NDArray[Any]:
         images = datasets.load(source).x_train[:MOST]
     except DatasetError as error:
         raise DatasetError(f"{error} Nor is there a file or folder of that name.") from None
-    return np.stack([_fit(Image.fromarray(image.squeeze()), shape) for image in images])
+    return np.stack([fit(Image.fromarray(image.squeeze()), shape) for image in images])
 
 
 def _from_file(path: Path) -> npt.NDArray[Any]:
@@ -69,7 +69,7 @@ def _from_folder(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     for file in files:
         try:
             with Image.open(file) as image:
-                images.append(_fit(image, shape))
+                images.append(fit(image, shape))
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             raise InvalidArgumentError(f"Cannot read the image {file}: {error}") from None
     if not images:
@@ -77,7 +77,7 @@ def _from_folder(folder: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return np.stack(images)
 
 
-def _fit(image: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def fit(image: Image.Image, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
     """Bring an image to a shape, grey or colour."""
     height, width, channels = (*shape, 1)[:3]
     if channels not in (1, 3, 4):

@@ -11,6 +11,7 @@ TfmarkError
 ├── EvidenceError          (also a ValueError)  a file of evidence is damaged or does not hold
 ├── DatasetError           a data set cannot be had
 ├── ServingError           a model server could not be started
+├── AttackError            an attack cannot be made on this model, or with these data
 └── EndpointError          a suspect could not be asked properly
 ├── UnreachableError       no connection, or no answer in time
 ├── RefusedError           an HTTP status that is not 200
@@ -62,6 +63,10 @@ class DatasetError(TfmarkError):
 
 class ServingError(TfmarkError):
     """A model server could not be started."""
+
+
+class AttackError(TfmarkError):
+    """An attack cannot be made on this model, or with what the attacker has."""
 
 
 class EndpointError(TfmarkError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tfmark.cli.asking import probe, verify
+from tfmark.cli.attacking import robustness
 from tfmark.cli.keys import inspect, keygen
 from tfmark.cli.running import demo, serve
 from tfmark.cli.scanning import scan
@@ -16,5 +17,5 @@ def main() -> None:
     """Prove that a Keras model is yours when somebody else serves it."""
 
 
-for command in (demo, keygen, inspect, probe, verify, scan, serve):
+for command in (demo, keygen, inspect, probe, verify, scan, serve, robustness):
     main.add_command(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -61,3 +62,13 @@ def pair(text: str) -> tuple[float, float]:
     from tfmark.pixels import check_value_range
 
     return check_value_range(numbers(text, "--value-range"))
+
+
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's native code from writing which processor and GPU it found.
+
+    Some of it is written before any of TensorFlow's own settings is read. What Python writes to
+    stderr still arrives.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

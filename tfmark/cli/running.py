@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from pathlib import Path
 
 import click
 
-from tfmark.cli.common import SCHEMES, plain_errors
+from tfmark.cli.common import SCHEMES, plain_errors, quiet_tensorflow
 
 
 @click.command()
@@ -25,7 +23,7 @@ def demo(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) ->
     """Train, mark, steal, serve and verify a small model on this machine."""
     from tfmark.errors import DatasetError, TfmarkError
 
-    _quiet_tensorflow()
+    quiet_tensorflow()
     try:
         from tfmark.demo import run
 
@@ -64,13 +62,3 @@ def serve(directory: Path, port: int, host: str, server: str) -> None:
         for url in running.urls.values():
             click.echo(f"{running.kind}: {url}")
         threading.Event().wait()
-
-
-def _quiet_tensorflow() -> None:
-    """Keep TensorFlow's native code from writing which processor and GPU it found.
-
-    Some of it is written before any of TensorFlow's own settings is read. What Python writes to
-    stderr still arrives.
-    """
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -21,7 +21,7 @@ class KerasFile:
     """
 
     def __init__(self, path: Path):
-        self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        self._model = load_keras(path)
         self.signatures = (Signature(DEFAULT, _inputs(self._model), _outputs(self._model)),)
 
     def run(self, signature: Signature, array: npt.NDArray[Any]) -> Mapping[str, Any]:
@@ -34,6 +34,11 @@ class KerasFile:
         # `predict` would compile the model for each number of images.
         outputs = self._model(_as_inputs(self._model, tensor), training=False)
         return _by_name(keras.tree.map_structure(keras.ops.convert_to_numpy, outputs))
+
+
+def load_keras(path: Path) -> Any:
+    """Load a model without running code in the file, and without what only training needs."""
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 def _inputs(model: Any) -> tuple[TensorInfo, ...]:

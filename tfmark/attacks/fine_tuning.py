@@ -1,0 +1,139 @@
+"""Fine-tuning: train the stolen model on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tfmark.attacks.copies import copy_of, layers_of
+from tfmark.attacks.data import AttackData, as_attack_data
+from tfmark.attacks.heads import head_of, last_layer, one_hot, reinitialise
+from tfmark.attacks.settings import check_choice, check_count, check_positive, check_share
+from tfmark.attacks.training import default_batch_size, scores_of, train
+
+
+@dataclass(frozen=True)
+class FineTune:
+    """Train a copy of the stolen model on, with stochastic gradient descent.
+
+    Batch normalisation takes part as in any training: it normalises by each batch and moves its
+    averages along.
+
+    Example:
+    ```python
+    attacked = FineTune(learning_rate=0.01, epochs=5)(model, (x_train, y_train))
+    ```
+
+    Args:
+        layers: "all" trains all weights, also those that the owner froze; "last" those of the last
+            layer. Defaults to "all".
+        reinitialise: whether the last layer starts anew. Defaults to `False`.
+        labels: "true" ones, or those that are "predicted" by the stolen model. Defaults to "true".
+        learning_rate: where it starts. Defaults to 0.01.
+        halve_every: number of epochs after which the learning rate is halved, again and again.
+            Defaults to `None`, never.
+        epochs: number of epochs. Defaults to 5.
+        share: share of the attacker's images that is used. Defaults to 0.2.
+        batch_size: defaults to `None`: 128, or 32 for fewer than 5,000 images.
+        momentum: defaults to 0.
+        weight_decay: defaults to `None`.
+
+    Reference:
+        Adi et al., "Turning Your Weakness Into a Strength", USENIX Security 2018, for the four
+        kinds: FTLL, FTAL, RTLL, RTAL.
+    """
+
+    layers: str = "all"
+    reinitialise: bool = False
+    labels: str = "true"
+    learning_rate: float = 0.01
+    halve_every: int | None = None
+    epochs: int = 5
+    share: float = 0.2
+    batch_size: int | None = None
+    momentum: float = 0.0
+    weight_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("layers", self.layers, "all", "last")
+        check_choice("labels", self.labels, "true", "predicted")
+        check_positive("learning_rate", self.learning_rate)
+        check_count("epochs", self.epochs)
+        check_share("share", self.share)
+        for name in ("halve_every", "batch_size"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+
+    def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
+        """Attack a model.
+
+        Args:
+            model: the stolen `keras.Model`; it is not changed.
+            data: what the attacker has: `(images, labels)`, or an `AttackData`.
+            seed: makes it reproducible; it becomes Keras' global seed.
+
+        Returns:
+            The attacked `keras.Model`.
+
+        Raises:
+            AttackError: if this cannot be done to such a model.
+        """
+        keras.utils.set_random_seed(seed)
+        data = as_attack_data(data)
+        copy = copy_of(model, data)
+        if self.reinitialise:
+            reinitialise(last_layer(copy, data.num_classes))
+        self.train(copy, model, data, seed)
+        return copy
+
+    def train(
+        self,
+        copy: Any,
+        model: Any,
+        data: AttackData,
+        seed: int,
+        callbacks: Sequence[Any] = (),
+        transform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        """Train a copy of `model` in place; `transform` changes the batches."""
+        head = head_of(model, data)
+        data = data.part(self.share, seed)
+        if self.layers == "last":
+            only = last_layer(copy, data.num_classes)
+            for layer in layers_of(copy):
+                layer.trainable = layer is only
+        distributions = one_hot(data)
+        if self.labels == "predicted":
+            scores = scores_of(model, data.pixels, data.value_range)
+            answers = head.distributions(scores).argmax(axis=1)
+            distributions = distributions * 0
+            distributions[range(len(data)), answers] = 1
+        batch_size = self.batch_size or default_batch_size(len(data))
+        train(
+            copy, data.pixels, distributions, head=head, value_range=data.value_range,
+            optimizer=self._optimizer(-(-len(data) // batch_size)), epochs=self.epochs,
+            batch_size=batch_size, seed=seed, callbacks=callbacks, transform=transform,
+        )  # fmt: skip
+
+    def _optimizer(self, steps_per_epoch: int) -> Any:
+        rate: Any = self.learning_rate
+        if self.halve_every is not None:
+            rate = keras.optimizers.schedules.ExponentialDecay(
+                rate, self.halve_every * steps_per_epoch, 0.5, staircase=True
+            )
+        return keras.optimizers.SGD(rate, self.momentum, weight_decay=self.weight_decay)
+
+    def __str__(self) -> str:
+        layers = f"{self.layers} layer{'s' * (self.layers == 'all')}"
+        new = ", last one new" if self.reinitialise else ""
+        labels = ", predicted labels" if self.labels == "predicted" else ""
+        momentum = f", momentum {self.momentum:g}" if self.momentum else ""
+        decay = f", decay {self.weight_decay:g}" if self.weight_decay else ""
+        halved = "" if self.halve_every is None else f" halved every {self.halve_every}"
+        return (
+            f"{layers}{new}{labels}, SGD {self.learning_rate:g}{halved}{momentum}{decay}, "
+            f"{self.epochs} epochs, {self.share:.0%} of data"
+        )

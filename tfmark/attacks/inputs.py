@@ -1,0 +1,216 @@
+"""What a thief's service may do to each image before the model sees it."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from tfmark.answers import ClassIds
+from tfmark.attacks.data import as_attack_data
+from tfmark.attacks.settings import check_count, check_positive, check_share
+from tfmark.attacks.suspects import suspect_from
+from tfmark.base_images import resize
+from tfmark.endpoints import Endpoint
+from tfmark.errors import InvalidArgumentError
+from tfmark.pixels import Pixels
+
+
+class InFront:
+    """A suspect with a transformation in front of it.
+
+    Args:
+        suspect: what answers.
+        transformation: what each image goes through first.
+        seed: of what is random in it.
+    """
+
+    def __init__(self, suspect: Endpoint, transformation: InputTransformation, seed: int):
+        self._suspect = suspect
+        self._transformation = transformation
+        self._seed = seed
+
+    def classify(self, images: Pixels) -> ClassIds:
+        """See `Endpoint.classify`."""
+        changed = [self._change(image) for image in images]
+        return self._suspect.classify(np.stack(changed) if changed else images)
+
+    def _change(self, image: Pixels) -> Pixels:
+        # The same image gets the same noise, in whatever company it is asked.
+        draw = np.random.default_rng([self._seed, zlib.crc32(image.tobytes())])
+        whole = image if image.ndim == 3 else image[..., np.newaxis]
+        return self._transformation.apply(whole, draw).reshape(image.shape)
+
+
+class InputTransformation(ABC):
+    """A change of each image that does not need to know the model."""
+
+    def __call__(self, model: Any, data: Any, seed: int = 0) -> InFront:
+        """Put it in front of a model.
+
+        Args:
+            model: the stolen `keras.Model`, or anything with a method `classify`.
+            data: what the attacker has, for the scale of pixels: `(images, labels)`, or an
+                `AttackData`.
+            seed: of what is random in it.
+
+        Returns:
+            An `Endpoint`.
+        """
+        return InFront(suspect_from(model, as_attack_data(data)), self, seed)
+
+    @abstractmethod
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """Change one image of shape (height, width, channels), on the grid of 0..255."""
+
+
+@dataclass(frozen=True)
+class Jpeg(InputTransformation):
+    """Compress as JPEG.
+
+    Args:
+        quality: 1 to 95. Defaults to 75.
+    """
+
+    quality: int = 75
+
+    def __post_init__(self) -> None:
+        check_count("quality", self.quality)
+        if self.quality > 95:
+            raise InvalidArgumentError(
+                f"Expected a JPEG quality from 1 to 95. Received: quality={self.quality}"
+            )
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        if image.shape[-1] == 3:
+            return np.asarray(self._compressed(Image.fromarray(image)))
+        return _each_band(image, self._compressed)
+
+    def _compressed(self, image: Image.Image) -> Image.Image:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=self.quality)
+        return Image.open(file)
+
+    def __str__(self) -> str:
+        return f"quality {self.quality}"
+
+
+@dataclass(frozen=True)
+class Blur(InputTransformation):
+    """Blur with a Gaussian.
+
+    Args:
+        std: its standard deviation in pixels. Defaults to 0.5.
+    """
+
+    std: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_positive("std", self.std)
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        blur = ImageFilter.GaussianBlur(self.std)
+        return _each_band(image, lambda band: band.filter(blur))
+
+    def __str__(self) -> str:
+        return f"Gaussian, {self.std:g} pixels"
+
+
+@dataclass(frozen=True)
+class InputNoise(InputTransformation):
+    """Add Gaussian noise.
+
+    Args:
+        std: its standard deviation, as a share of the range of pixels. Defaults to 0.01.
+    """
+
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_positive("std", self.std)
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        return _to_grid(image + 255 * self.std * draw.standard_normal(image.shape))
+
+    def __str__(self) -> str:
+        return f"Gaussian, {self.std:.0%} of the range"
+
+
+@dataclass(frozen=True)
+class BitDepth(InputTransformation):
+    """Keep fewer levels.
+
+    Args:
+        bits: bits for each value, 1 to 7. Defaults to 4.
+
+    Reference:
+        Xu et al., "Feature Squeezing", NDSS 2018.
+    """
+
+    bits: int = 4
+
+    def __post_init__(self) -> None:
+        check_count("bits", self.bits)
+        if self.bits > 7:
+            raise InvalidArgumentError(f"Expected 1 to 7 bits. Received: bits={self.bits}")
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        step = 255 / (2**self.bits - 1)
+        return _to_grid(np.rint(image / step) * step)
+
+    def __str__(self) -> str:
+        return f"{self.bits} bits"
+
+
+@dataclass(frozen=True)
+class Resize(InputTransformation):
+    """Make images smaller and bring them back to their size.
+
+    Args:
+        factor: share of each side that is left in between. Defaults to 0.75.
+    """
+
+    factor: float = 0.75
+
+    def __post_init__(self) -> None:
+        check_share("factor", self.factor)
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        height, width = image.shape[:2]
+        smaller = [max(1, round(self.factor * side)) for side in (height, width)]
+        return resize(resize(image, *smaller), height, width)
+
+    def __str__(self) -> str:
+        return f"to {self.factor:.0%} of each side and back"
+
+
+@dataclass(frozen=True)
+class Flip(InputTransformation):
+    """Mirror left and right."""
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        return image[:, ::-1]
+
+    def __str__(self) -> str:
+        return "left and right"
+
+
+def _each_band(image: Pixels, change: Any) -> Pixels:
+    bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(image, -1, 0)]
+    return np.stack([np.asarray(change(band)) for band in bands], axis=-1)
+
+
+def _to_grid(values: Any) -> Pixels:
+    grid: Pixels = np.rint(values).clip(0, 255).astype(np.uint8)
+    return grid

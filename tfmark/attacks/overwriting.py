@@ -1,0 +1,74 @@
+"""Overwriting: the thief embeds a watermark of their own on top."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmark.attacks.copies import copy_of
+from tfmark.attacks.data import AttackData, as_attack_data
+from tfmark.attacks.fine_tuning import FineTune
+from tfmark.attacks.settings import check_choice, check_share
+from tfmark.errors import AttackError, InvalidArgumentError
+from tfmark.injection import inject
+from tfmark.key import WatermarkKey
+
+TEXT = "MINE"
+MOST_BASES = 512
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """Fine-tune with the triggers of a fresh key mixed in.
+
+    Args:
+        scheme: the second key's, "content", "unrelated" or "noise". Defaults to "noise".
+        ratio: triggers for each clean image, see `tfmark.inject`. Defaults to 0.15.
+        tuning: the fine-tuning. Defaults to `FineTune()`.
+
+    Reference:
+        Adi et al., USENIX Security 2018, who call it ownership piracy.
+    """
+
+    scheme: str = "noise"
+    ratio: float = 0.15
+    tuning: FineTune = field(default_factory=FineTune)
+
+    def __post_init__(self) -> None:
+        check_choice("scheme", self.scheme, "content", "unrelated", "noise")
+        check_share("ratio", self.ratio)
+
+    def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
+        """Attack a model; see `FineTune.__call__`."""
+        keras.utils.set_random_seed(seed)
+        data = as_attack_data(data)
+        copy = copy_of(model, data)
+        second = inject(self.key(data, seed), self.ratio, seed)
+        self.tuning.train(copy, model, data, seed, transform=second)
+        return copy
+
+    def key(self, data: Any, seed: int = 0) -> WatermarkKey:
+        """The thief's key: the same data and seed give the same one.
+
+        Raises:
+            AttackError: if there are too few images, or of a shape that takes no such marks.
+        """
+        held: AttackData = as_attack_data(data)
+        try:
+            return WatermarkKey.generate(
+                scheme=self.scheme,
+                image_shape=held.pixels.shape[1:],
+                num_classes=held.num_classes,
+                base_images=held.part(1, seed).pixels[:MOST_BASES],
+                value_range=held.value_range,
+                text=TEXT if self.scheme == "content" else None,
+                secret=np.random.default_rng([seed, 3]).bytes(32),
+            )
+        except InvalidArgumentError as error:
+            raise AttackError(f"No second key can be made: {error}") from None
+
+    def __str__(self) -> str:
+        return f"a second key ({self.scheme}), ratio {self.ratio:g}; {self.tuning}"
