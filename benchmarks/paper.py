@@ -25,7 +25,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
+import tensorflow
 from reproduction import figures, measuring, one_mark, report, training
 
 import tfmark
@@ -79,20 +79,17 @@ def reproduce(name, run, schemes, work):
     settings = run.settings
     epochs, seed = settings["epochs"][name], settings["seed"]
     data = _part(datasets.load(name), settings["images"][name], settings["test_images"])
-    shape, classes = data.x_train.shape[1:], data.num_classes
-    measure = measuring.Measure(shape, classes)
+    measure = measuring.Measure(data.x_train.shape[1:], data.num_classes)
     marks = {("one", scheme): (one_mark.make(name, data, scheme, seed), None) for scheme in schemes}
     for scheme in schemes:
         key = measuring.key_for(data, scheme, seed)
         marks["many", scheme] = measuring.triggers_of(key), key
 
-    def trained(title, images, labels, change=lambda batches, epoch: batches):
+    def trained(title, images=data.x_train, labels=data.y_train, **options):
         print(f"{name}: {title}", flush=True)
-        images, labels = tf.constant(images), tf.constant(labels)
         return training.train(
-            shape, classes,
-            lambda epoch: change(training.batches(images, labels, seed, epoch), epoch),
-            epochs, settings["momentum"], seed, work / f"{name}-{title}.keras",
+            images, labels, data.num_classes, epochs, settings["momentum"], seed,
+            work / f"{name}-{title}.keras", **options,
         )  # fmt: skip
 
     test = data.x_test, data.y_test
@@ -100,7 +97,7 @@ def reproduce(name, run, schemes, work):
     for (setting, scheme), (triggers, key) in marks.items():
         about = {"dataset": name, "model": "clean", "setting": setting, "scheme": scheme}
         if run.missing(about, ["none"]):
-            unmarked = unmarked or trained("clean", data.x_train, data.y_train)
+            unmarked = unmarked or trained("clean")
             run.add(about, "none", measure(unmarked, *test, triggers, key))
     attacks = measuring.attacks(figures.RATES, settings["tuning_epochs"])
     attacker, *half = measuring.halves(data, seed)
@@ -118,7 +115,7 @@ def reproduce(name, run, schemes, work):
             )
         else:
             ratio = measuring.ratio_for(key, len(data.x_train), epochs)
-            model = trained(title, data.x_train, data.y_train, _injected(key, ratio, seed))
+            model = trained(title, mark=_injected(key, ratio, seed))
         for attack in missing:
             attacked = attacks[attack](model, attacker, seed) if attack != "none" else model
             held = half if attack.startswith("fine-tune") else test
@@ -139,9 +136,9 @@ def _part(data, images, tests):
 
 def _versions():
     return {
-        "tfmark": tfmark.__version__, "tensorflow": tf.__version__, "keras": keras.__version__,
-        "numpy": np.__version__, "python": platform.python_version(),
-    }  # fmt: skip
+        **{module.__name__: module.__version__ for module in (tfmark, tensorflow, keras, np)},
+        "python": platform.python_version(),
+    }
 
 
 def _short(value):

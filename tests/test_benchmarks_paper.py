@@ -1,4 +1,4 @@
-"""benchmarks/paper.py in small: digits, one scheme, two epochs, killed in between."""
+"""benchmarks/paper.py in small: digits, one scheme, two epochs."""
 
 import json
 import os
@@ -28,23 +28,32 @@ def test_a_killed_run_goes_on_where_it_was(benchmarks, tmp_path, capsys):
     command = [sys.executable, str(BENCHMARKS / "paper.py"), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(BENCHMARKS.parent)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as first:
-        while not (out.exists() and "prune 10" in out.read_text()) and first.poll() is None:
+        while not out.exists() and first.poll() is None:
             time.sleep(0.02)
         first.kill()
-    before = json.loads(out.read_text())["rows"]
-    assert 4 <= len(before) < ROWS
-    trained = {file: file.stat().st_mtime_ns for file in tmp_path.glob("work/*/*.keras")}
-    assert trained
+    facts = json.loads(out.read_text())
+    before = facts["rows"]
+    assert 0 < len(before) < ROWS
+    # Whatever has figures is not done again; here, to be quick, figures that nobody measured.
+    planted = before[0] | {"model": "marked", "verdict": "planted", "p_value": 0.5}
+    before += [
+        planted | {"setting": setting, "attack": f"prune {rate}"}
+        for setting in ("one", "many")
+        for rate in range(20, 100, 10)
+    ]
+    out.write_text(json.dumps(facts))
+    (clean,) = tmp_path.glob("work/*/digits-clean.keras")
+    made = clean.stat().st_mtime_ns
 
     paper.main(arguments)
 
     rows = json.loads(out.read_text())["rows"]
     assert rows[: len(before)] == before
     assert len(rows) == ROWS
-    assert all(file.stat().st_mtime_ns == then for file, then in trained.items())
-    settings = {row["setting"] for row in rows if row["model"] == "marked"}
-    assert settings == {"one", "many"}
-    assert all(("verdict" in row) == (row["setting"] == "many") for row in rows)
+    assert clean.stat().st_mtime_ns == made
+    new = rows[len(before) :]
+    assert {row["attack"] for row in new} >= {"none", "prune 10", "fine-tune"}
+    assert all(("verdict" in row) == (row["setting"] == "many") for row in new)
     text = out.with_suffix(".md").read_text()
     assert capsys.readouterr().out.endswith(f"{text}\n")
     assert out.with_name("paper_digits.png").stat().st_size > 10_000
@@ -58,11 +67,8 @@ def test_an_interrupted_training_goes_on_as_it_would_have(benchmarks, tmp_path, 
     from reproduction import training
 
     def train(epochs, name):
-        return training.train(
-            digits.x_train.shape[1:], 10,
-            lambda epoch: training.batches(digits.x_train[:300], digits.y_train[:300], 7, epoch),
-            epochs, 0.9, 7, tmp_path / f"{name}.keras",
-        )  # fmt: skip
+        images, labels = digits.x_train[:300], digits.y_train[:300]
+        return training.train(images, labels, 10, epochs, 0.9, 7, tmp_path / f"{name}.keras")
 
     at_once = train(2, "at once")
     train(1, "interrupted")

@@ -10,6 +10,7 @@ PER_MARK = 5  # triggers of each mark that the watermark accuracy is measured on
 SEEN = 250  # times that each mark should be seen in training; see README.md
 RATIO = 0.03  # the default of `tfmark.inject`
 MOST = 0.3
+CHUNK = 500  # images that are asked about at once
 
 
 class Measure:
@@ -32,15 +33,20 @@ class Measure:
             "unseen": self._share(triggers.unseen, triggers.unseen_labels),
         }
         if key is not None:
-            verdict = tfmark.verify(self._probe, key)
+            verdict = tfmark.verify(self, key)
             measured |= {
                 "verdict": verdict.status, "p_value": verdict.p_value, "queries": verdict.queries
             }  # fmt: skip
         return measured
 
+    def classify(self, images):
+        """What the network answers: it is a `tfmark.Endpoint`."""
+        chunks = np.array_split(images, -(-len(images) // CHUNK))
+        scores = [self._probe.predict_on_batch(chunk) for chunk in chunks]
+        return np.concatenate(scores).argmax(axis=-1)
+
     def _share(self, images, labels):
-        answers = self._probe.predict(images, batch_size=500, verbose=0).argmax(axis=-1)
-        return float(np.mean(answers == labels))
+        return float(np.mean(self.classify(images) == labels))
 
 
 def key_for(data, scheme, seed):

@@ -1,5 +1,7 @@
 """The paper's networks (its Tables 6 and 7), and a training that can be interrupted anywhere."""
 
+import time
+
 import keras
 import tensorflow as tf
 
@@ -31,38 +33,51 @@ def batches(images, labels, seed, epoch):
     """
     count = len(images)
     order = tf.data.Dataset.range(count).shuffle(count, seed=1000 * seed + epoch)
-    gather = order.batch(BATCH).map(lambda i: (tf.gather(images, i), tf.gather(labels, i)), 2)
-    return gather.prefetch(4)
+    return order.batch(BATCH).map(lambda i: (tf.gather(images, i), tf.gather(labels, i)), 2)
 
 
-def train(shape, classes, epoch_of, epochs, momentum, seed, file):
+def train(images, labels, classes, epochs, momentum, seed, file, mark=None):
     """Train a network, from where `file` has it.
 
     Args:
-        shape: of one image.
+        images: uint8 array.
+        labels: their class ids.
         classes: number of classes.
-        epoch_of: a function from the number of an epoch to its batches.
         epochs: how many.
         momentum: of Nesterov's kind; 0 for none.
-        seed: of the first weights and of dropout.
+        seed: of the first weights, of dropout, and of the order of images.
         file: a path that ends in .keras, where the model is kept after each epoch.
+        mark: a function from the batches of an epoch, and its number, to marked ones. Defaults to
+            `None`.
 
     Returns:
         The model.
     """
+    keras.utils.set_random_seed(seed)
     if file.exists():
         model = keras.saving.load_model(file)
     else:
-        keras.utils.set_random_seed(seed)
-        model = network(shape, classes)
+        model = network(images.shape[1:], classes)
         optimizer = keras.optimizers.SGD(RATE, momentum, nesterov=momentum > 0)
         model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    steps = int(epoch_of(0).cardinality())
+    steps = -(-len(images) // BATCH)
+    images, labels = tf.constant(images), tf.constant(labels)
     for epoch in range(int(model.optimizer.iterations) // steps, epochs):
-        logs = model.fit(epoch_of(epoch), verbose=0, shuffle=False).history
+        start = time.process_time()
+        data = batches(images, labels, seed, epoch)
+        data = (data if mark is None else mark(data, epoch)).prefetch(4)
+        _seed_dropout(model, seed, epoch)
+        accuracy = model.fit(data, verbose=0, shuffle=False).history["accuracy"][0]
         part = file.with_stem(file.stem + ".part")
         model.save(part)
         part.replace(file)
-        print(f"  epoch {epoch + 1}/{epochs}: training accuracy {logs['accuracy'][0]:.4f}",
-              flush=True)  # fmt: skip
+        used = f"{time.process_time() - start:.0f} seconds of processor time"
+        print(f"  epoch {epoch + 1}/{epochs}: training accuracy {accuracy:.4f}, {used}", flush=True)
     return model
+
+
+def _seed_dropout(model, seed, epoch):
+    """Keras does not save how far the random numbers of dropout are: let the epoch say it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.seed_generator.state.assign([seed, epoch])
