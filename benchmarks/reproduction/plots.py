@@ -36,7 +36,7 @@ def draw(name, title, rows, file):
                  xticks=(0, *RATES))  # fmt: skip
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy, per cent")
-    panels[0].text(0, 11.5, "by chance", color=GREY, fontsize=9)
+    panels[0].text(0, 11.5, "by chance (many marks)", color=GREY, fontsize=9)
     figure.suptitle(title, fontsize=13)
     _legend(figure)
     figure.savefig(file, dpi=120)
