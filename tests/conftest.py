@@ -88,3 +88,14 @@ def innocent(digits):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def small_marked():
+    """A small model of digits with the watermark of `small_key()`; no test may change it."""
+    import keras
+
+    from tests.small_models import fitted, small_key, small_network
+
+    keras.utils.set_random_seed(0)
+    return fitted(small_network(), small_key(), epochs=12)

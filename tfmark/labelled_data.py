@@ -133,7 +133,7 @@ def _scale(images: npt.NDArray[Any], expected: ValueRange) -> ValueRange:
 
 def _from_file(path: Path) -> tuple[Any, Any, Any, Any]:
     try:
-        with np.load(path, allow_pickle=False) as loaded:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
             names = sorted(loaded.files)
             if set(ARRAYS) <= set(names):
                 x_train, y_train, x_test, y_test = (loaded[name] for name in ARRAYS)

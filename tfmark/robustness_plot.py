@@ -34,11 +34,7 @@ def draw(report: RobustnessReport, path: str | os.PathLike[str]) -> None:
     for number, row in enumerate(rows):
         _point(axes, row, is_stolen=number == 0)
     for numbers in _groups(rows[1:]):
-        first = rows[1:][numbers[0]]
-        axes.annotate(
-            _ranges([number + 1 for number in numbers]), _place(first), (7, 7),
-            textcoords="offset points", color=INK, fontsize=8,
-        )  # fmt: skip
+        _label(axes, _ranges([number + 1 for number in numbers]), rows[1:][numbers[0]])
     _legend(axes)
     _list(beside, rows)
     figure.savefig(path, dpi=150)
@@ -46,12 +42,14 @@ def draw(report: RobustnessReport, path: str | os.PathLike[str]) -> None:
 
 def _axes(axes: Any, report: RobustnessReport) -> None:
     useful = (report.stolen.test_accuracy or 0.0) - USEFUL_WITHIN
-    axes.axvspan(100 * useful, 103, color=SHADE, zorder=0)
-    axes.text(100 * useful - 0.8, 50, "still useful", color=FAINT, rotation=90, ha="right",
+    axes.axvspan(100 * useful, 102, color=SHADE, zorder=0)
+    axes.text(100 * useful - 0.5, 50, "still useful", color=FAINT, rotation=90, ha="right",
               va="center", fontsize=9)  # fmt: skip
     axes.axhline(100 * report.chance, color=FAINT, linewidth=1, linestyle=":", zorder=1)
-    axes.text(-2, 100 * report.chance + 1, "by chance", color=FAINT, fontsize=9)
-    axes.set(xlim=(-3, 103), ylim=(-3, 106), xlabel="test accuracy, per cent",
+    lowest = min(100 * (row.test_accuracy or 0.0) for row in (report.stolen, *report.tried))
+    left = min(80.0, lowest // 10 * 10)
+    axes.text(left, 100 * report.chance + 1, "by chance", color=FAINT, fontsize=9)
+    axes.set(xlim=(left - 1, 102), ylim=(-3, 106), xlabel="test accuracy, per cent",
              ylabel="watermark accuracy on unseen triggers, per cent")  # fmt: skip
     axes.set_title(
         f"{report.strength} attacks, alpha = {report.alpha:g}, seed {report.seed}", fontsize=11
@@ -72,6 +70,16 @@ def _point(axes: Any, row: Row, is_stolen: bool) -> None:
                   alpha=0.85, zorder=3)  # fmt: skip
 
 
+def _label(axes: Any, text: str, row: Row) -> None:
+    """Put numbers above a point, or beside it where others are likely above."""
+    x, y = _place(row)
+    above = y > 97
+    axes.annotate(
+        text, (x, y), (6, 11) if above else (-8, 0), textcoords="offset points", color=INK,
+        fontsize=8, ha="right", va="center",
+    )  # fmt: skip
+
+
 def _legend(axes: Any) -> None:
     axes.plot([], [], "*", color=INK, markersize=13, linestyle="", label="the model as it is")
     for status, (colour, marker) in STYLES.items():
@@ -84,7 +92,7 @@ def _list(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_axis_off()
     height = axes.figure.get_figheight()
     step = LINE / height * 1.1
-    columns = (0.0, 0.05, 0.80, 0.98)
+    columns = (0.0, 0.04, 0.80, 1.0)
     top = 0.98
     for x, text in zip(columns[1:], ("attack", "verdict", "p-value"), strict=True):
         axes.text(x, top, text, transform=axes.transAxes, color=FAINT, fontsize=8,
@@ -106,7 +114,7 @@ def _status(row: Row) -> str:
     return row.verdict.status if row.verdict else "inconclusive"
 
 
-def _clipped(text: str, longest: int = 70) -> str:
+def _clipped(text: str, longest: int = 66) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

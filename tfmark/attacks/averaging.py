@@ -11,6 +11,7 @@ import numpy as np
 from tfmark.attacks.copies import copy_of, layers_of
 from tfmark.attacks.data import AttackData, as_attack_data
 from tfmark.attacks.fine_tuning import FineTune
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_share
 from tfmark.attacks.training import default_batch_size, shuffled
 from tfmark.endpoints.in_memory import as_inputs
@@ -45,8 +46,8 @@ class Average:
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
-        keras.utils.set_random_seed(seed)
-        data = as_attack_data(data)
+        seed_everything(seed)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         mean = _Mean(self.tuning.epochs // 2)
         self.tuning.train(copy, model, data, seed, callbacks=[mean])
@@ -62,8 +63,8 @@ class Average:
 
     def __str__(self) -> str:
         return {
-            "checkpoints": f"mean of checkpoints of: {self.tuning}",
-            "copy": f"{self.weight:.0%} of a copy tuned with: {self.tuning}",
+            "checkpoints": f"mean of epochs: {self.tuning}",
+            "copy": f"{self.weight:.0%} tuned: {self.tuning}",
         }[self.of]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from tfmark.endpoints.in_memory import as_inputs
 from tfmark.errors import AttackError
 from tfmark.pixels import from_pixels
 
+WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 COMPARED = 8  # images whose scores a copy must give as the original does
 
 
@@ -52,7 +54,29 @@ def fresh_copy(model: Any, data: AttackData) -> Any:
         if isinstance(old, keras.layers.Normalization):
             new.set_weights(old.get_weights())
             new.finalize_state()
+        elif isinstance(new, WITH_KERNEL):
+            initialise(new)
     return fresh
+
+
+def initialise(layer: Any) -> None:
+    """Give a layer of `WITH_KERNEL` a new kernel and bias, also where its initializer has a seed.
+
+    Such a seed would bring the owner's own initial weights back.
+    """
+    for weights, initializer in (
+        (layer.kernel, layer.kernel_initializer),
+        (layer.bias, layer.bias_initializer),
+    ):
+        if weights is not None:
+            weights.assign(_without_seed(initializer)(weights.shape, weights.dtype))
+
+
+def _without_seed(initializer: Any) -> Any:
+    config = initializer.get_config()
+    if "seed" not in config:
+        return initializer
+    return type(initializer).from_config(config | {"seed": None})
 
 
 def layers_of(model: Any) -> Iterator[Any]:
@@ -72,8 +96,11 @@ def some_images(data: AttackData, count: int = COMPARED) -> Any:
 def _clone(model: Any) -> Any:
     try:
         return keras.models.clone_model(model)
-    except (ValueError, NotImplementedError):  # a subclassed model
-        return type(model).from_config(model.get_config())
+    except (TypeError, ValueError, NotImplementedError):
+        # A subclassed model. Keras adds entries to its config that not every constructor takes.
+        kind, config = type(model), model.get_config()
+        taken = inspect.signature(kind).parameters
+        return kind(**{name: value for name, value in config.items() if name in taken})
 
 
 def _same_answers(model: Any, copy: Any, data: AttackData) -> Iterator[tuple[Any, Any]]:

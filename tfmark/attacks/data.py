@@ -65,8 +65,10 @@ class AttackData:
         return len(self.pixels)
 
 
-def as_attack_data(data: Any) -> AttackData:
+def as_attack_data(data: Any, model: Any = None) -> AttackData:
     """What a caller gave an attack: `AttackData`, or a pair of images and labels.
+
+    The model says how many classes there are, as not all of them need to be among the labels.
 
     Raises:
         InvalidArgumentError: if it is neither.
@@ -74,7 +76,10 @@ def as_attack_data(data: Any) -> AttackData:
     if isinstance(data, AttackData):
         return data
     if isinstance(data, tuple | list) and len(data) == 2:
-        return AttackData.of(*data)
+        shape = getattr(model, "output_shape", None)
+        width = shape[-1] if isinstance(shape, tuple) and len(shape) == 2 else None
+        images, labels = data
+        return AttackData.of(images, labels, 2 if width == 1 else width)
     raise InvalidArgumentError(
         "Invalid value for argument `data`. Expected a pair (images, labels) or an `AttackData`. "
         f"Received: {type(data).__name__}"

@@ -13,6 +13,7 @@ from tfmark.attacks.copies import fresh_copy
 from tfmark.attacks.data import AttackData, as_attack_data
 from tfmark.attacks.heads import Floats, Head, head_of
 from tfmark.attacks.photographs import crops
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_count, check_positive, check_share
 from tfmark.attacks.surrogates import small_network
 from tfmark.attacks.training import default_batch_size, scores_of, train
@@ -72,8 +73,8 @@ class Extract:
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
-        keras.utils.set_random_seed(seed)
-        data = as_attack_data(data)
+        seed_everything(seed)
+        data = as_attack_data(data, model)
         student = self._student(model, data)
         pixels = self._queries(data, seed)
         batch_size = self.batch_size or default_batch_size(len(pixels))

@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 
-from tfmark.attacks.copies import copy_of, layers_of
+from tfmark.attacks.copies import copy_of, initialise, layers_of
 from tfmark.attacks.data import AttackData, as_attack_data
-from tfmark.attacks.heads import head_of, last_layer, one_hot, reinitialise
+from tfmark.attacks.heads import head_of, last_layer, one_hot
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_count, check_positive, check_share
 from tfmark.attacks.training import default_batch_size, scores_of, train
 
@@ -73,7 +74,7 @@ class FineTune:
         Args:
             model: the stolen `keras.Model`; it is not changed.
             data: what the attacker has: `(images, labels)`, or an `AttackData`.
-            seed: makes it reproducible; it becomes Keras' global seed.
+            seed: makes it reproducible; Keras' global seed follows from it.
 
         Returns:
             The attacked `keras.Model`.
@@ -81,11 +82,11 @@ class FineTune:
         Raises:
             AttackError: if this cannot be done to such a model.
         """
-        keras.utils.set_random_seed(seed)
-        data = as_attack_data(data)
+        seed_everything(seed)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         if self.reinitialise:
-            reinitialise(last_layer(copy, data.num_classes))
+            initialise(last_layer(copy, data.num_classes))
         self.train(copy, model, data, seed)
         return copy
 
@@ -128,7 +129,7 @@ class FineTune:
 
     def __str__(self) -> str:
         layers = f"{self.layers} layer{'s' * (self.layers == 'all')}"
-        new = ", last one new" if self.reinitialise else ""
+        new = {"all": ", last one new", "last": ", new"}[self.layers] * self.reinitialise
         labels = ", predicted labels" if self.labels == "predicted" else ""
         momentum = f", momentum {self.momentum:g}" if self.momentum else ""
         decay = f", decay {self.weight_decay:g}" if self.weight_decay else ""

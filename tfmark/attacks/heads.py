@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from tfmark.attacks.copies import layers_of, some_images
+from tfmark.attacks.copies import WITH_KERNEL, layers_of, some_images
 from tfmark.attacks.data import AttackData
 from tfmark.endpoints.in_memory import as_inputs
 from tfmark.errors import AttackError
@@ -109,20 +109,12 @@ def last_layer(model: Any, num_classes: int) -> Any:
     last = with_weights[-1]
     kernel = getattr(last, "kernel", None)
     width = None if kernel is None else kernel.shape[-1]
-    known = isinstance(last, keras.layers.Dense | keras.layers.Conv1D | keras.layers.Conv2D)
-    if not known or width not in _widths(num_classes):
+    if not isinstance(last, WITH_KERNEL) or width not in _widths(num_classes):
         raise AttackError(
             f"Its last layer with weights, {last.name!r} ({type(last).__name__}), is not a Dense "
             f"or convolution layer with {num_classes} outputs."
         )
     return last
-
-
-def reinitialise(layer: Any) -> None:
-    """Give a Dense or convolution layer new weights."""
-    layer.kernel.assign(layer.kernel_initializer(layer.kernel.shape, layer.kernel.dtype))
-    if layer.bias is not None:
-        layer.bias.assign(layer.bias_initializer(layer.bias.shape, layer.bias.dtype))
 
 
 def _widths(num_classes: int) -> tuple[int, ...]:

@@ -62,7 +62,7 @@ class InputTransformation(ABC):
         Returns:
             An `Endpoint`.
         """
-        return InFront(suspect_from(model, as_attack_data(data)), self, seed)
+        return InFront(suspect_from(model, as_attack_data(data, model)), self, seed)
 
     @abstractmethod
     def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:

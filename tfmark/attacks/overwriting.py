@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfmark.attacks.copies import copy_of
 from tfmark.attacks.data import AttackData, as_attack_data
 from tfmark.attacks.fine_tuning import FineTune
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_share
 from tfmark.errors import AttackError, InvalidArgumentError
 from tfmark.injection import inject
@@ -43,8 +43,8 @@ class Overwrite:
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
-        keras.utils.set_random_seed(seed)
-        data = as_attack_data(data)
+        seed_everything(seed)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         second = inject(self.key(data, seed), self.ratio, seed)
         self.tuning.train(copy, model, data, seed, transform=second)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tfmark.attacks.copies import copy_of
 from tfmark.attacks.data import as_attack_data
 from tfmark.attacks.fine_tuning import FineTune
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_share
 from tfmark.errors import AttackError
 
@@ -45,8 +46,8 @@ class Prune:
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
-        keras.utils.set_random_seed(seed)
-        data = as_attack_data(data)
+        seed_everything(seed)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         kernels = [variable for variable in copy.trainable_variables if len(variable.shape) > 1]
         if not kernels:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfmark.attacks.copies import copy_of
 from tfmark.attacks.data import AttackData, as_attack_data
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_count
 from tfmark.endpoints import Endpoint
 from tfmark.endpoints.choosing import endpoint_from
@@ -55,8 +55,8 @@ class QuantizeLiteRT:
         Raises:
             AttackError: if the model cannot be converted.
         """
-        keras.utils.set_random_seed(seed)
-        data = as_attack_data(data)
+        seed_everything(seed)
+        data = as_attack_data(data, model)
         copy = copy_of(model, data)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.tflite"
@@ -103,8 +103,8 @@ class QuantizeKeras:
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
-        keras.utils.set_random_seed(seed)
-        copy = copy_of(model, as_attack_data(data))
+        seed_everything(seed)
+        copy = copy_of(model, as_attack_data(data, model))
         before = [variable.dtype for variable in copy.variables]
         try:
             with _quiet():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfmark.attacks.copies import copy_of
 from tfmark.attacks.data import as_attack_data
+from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_positive
 
 
@@ -29,8 +29,8 @@ class WeightNoise:
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model; see `FineTune.__call__`."""
-        keras.utils.set_random_seed(seed)
-        copy = copy_of(model, as_attack_data(data))
+        seed_everything(seed)
+        copy = copy_of(model, as_attack_data(data, model))
         draw = np.random.default_rng([seed, 2])
         for variable in copy.trainable_variables:
             weights = variable.numpy().astype(np.float64)

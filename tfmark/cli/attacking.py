@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,8 @@ def robustness(
     """
     _check_ready(json_file, plot_file)
     quiet_tensorflow()
+    # It warns that many models are traced, which is what is done here.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     report = _run(model, key, data, attacks, strength, seed)
     if json_file:
         json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
@@ -101,7 +104,7 @@ def _run(
 
         report = attack(loaded, key, dataset, names, strength, seed, watch)
     console.print(_table(report))
-    console.print(report.summary, highlight=False, soft_wrap=not console.is_terminal)
+    console.print(report.summary, markup=False, highlight=False, soft_wrap=not console.is_terminal)
     return report
 
 
@@ -121,7 +124,11 @@ def _table(report: RobustnessReport) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{report.strength} attacks, seed {report.seed}", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=f"{report.strength} attacks, seed {report.seed}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("attack", no_wrap=True)
     table.add_column("setting", ratio=1)
     for name in ("test", "marks,\ntrained", "marks,\nunseen"):
