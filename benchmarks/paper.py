@@ -33,7 +33,7 @@ from tfmark import datasets
 
 FAST = {
     "epochs": {"mnist": 5, "cifar10": 5, "digits": 30},
-    "images": {"mnist": 12_000, "cifar10": 8_000, "digits": 1437},
+    "images": {"mnist": 12_000, "cifar10": 6_000, "digits": 1437},
     "test_images": 2_000,
     "tuning_epochs": 5,
 }
