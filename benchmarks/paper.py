@@ -21,6 +21,7 @@ import hashlib
 import json
 import platform
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -46,32 +47,40 @@ FULL = {
 
 
 class Run:
-    """The figures so far, kept in a file after each of them."""
+    """The figures so far, kept in a file after each of them.
 
-    def __init__(self, file, settings):
-        self.file, self.settings, self.rows = file, settings, []
+    Args:
+        file: its path.
+        command: what makes them.
+        settings: what they depend on; a file of other settings or versions is left alone.
+    """
+
+    def __init__(self, file, command, settings):
+        self.file, self.settings = file, settings
+        self._facts = {"command": command, "settings": settings, "versions": _versions()}
+        self._rows = []
         if file.exists():
             kept = json.loads(file.read_text())
-            if kept["settings"] != settings:
-                sys.exit(f"{file} was made with other settings. Choose another --out.")
-            self.rows = kept["rows"]
+            if any(kept[part] != self._facts[part] for part in ("settings", "versions")):
+                sys.exit(f"{file} was made with other settings or versions. Choose another --out.")
+            self._rows = kept["rows"]
 
     def missing(self, about, attacks):
         """Which of these attacks on a model have no figures yet."""
-        done = [row["attack"] for row in self.rows if about.items() <= row.items()]
+        done = [row["attack"] for row in self._rows if about.items() <= row.items()]
         return [attack for attack in attacks if attack not in done]
 
     def add(self, about, attack, measured):
         """Keep the figures of one attack."""
-        self.rows.append({**about, "attack": attack, **measured})
-        print("  " + ", ".join(f"{k} {_short(v)}" for k, v in self.rows[-1].items()), flush=True)
+        self._rows.append({**about, "attack": attack, **measured})
+        print("  " + ", ".join(f"{k} {_short(v)}" for k, v in self._rows[-1].items()), flush=True)
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(self.facts(), indent=1) + "\n")
         part.replace(self.file)
 
     def facts(self):
         """All of it, for JSON and for the report."""
-        return {"settings": self.settings, "versions": _versions(), "rows": self.rows}
+        return {**self._facts, "rows": self._rows}
 
 
 def reproduce(name, run, schemes, work):
@@ -80,27 +89,29 @@ def reproduce(name, run, schemes, work):
     epochs, seed = settings["epochs"][name], settings["seed"]
     data = _part(datasets.load(name), settings["images"][name], settings["test_images"])
     measure = measuring.Measure(data.x_train.shape[1:], data.num_classes)
-    marks = {("one", scheme): (one_mark.make(name, data, scheme, seed), None) for scheme in schemes}
-    for scheme in schemes:
-        key = measuring.key_for(data, scheme, seed)
-        marks["many", scheme] = measuring.triggers_of(key), key
+    attacks = measuring.attacks(figures.RATES, settings["tuning_epochs"])
+    attacker, *half = measuring.halves(data, seed)
+    test = data.x_test, data.y_test
 
-    def trained(title, images=data.x_train, labels=data.y_train, **options):
+    def trained(title, images, labels, **options):
         print(f"{name}: {title}", flush=True)
         return training.train(
             images, labels, data.num_classes, epochs, settings["momentum"], seed,
             work / f"{name}-{title}.keras", **options,
         )  # fmt: skip
 
-    test = data.x_test, data.y_test
-    unmarked = None
+    marks = {("one", scheme): (one_mark.make(name, data, scheme, seed), None) for scheme in schemes}
+    for scheme in schemes:
+        key = measuring.key_for(data, scheme, seed)
+        marks["many", scheme] = measuring.triggers_of(key), key
+
+    clean = None
     for (setting, scheme), (triggers, key) in marks.items():
         about = {"dataset": name, "model": "clean", "setting": setting, "scheme": scheme}
         if run.missing(about, ["none"]):
-            unmarked = unmarked or trained("clean")
-            run.add(about, "none", measure(unmarked, *test, triggers, key))
-    attacks = measuring.attacks(figures.RATES, settings["tuning_epochs"])
-    attacker, *half = measuring.halves(data, seed)
+            clean = clean or trained("clean", data.x_train, data.y_train)
+            run.add(about, "none", measure(clean, *test, triggers, key))
+
     for (setting, scheme), (triggers, key) in marks.items():
         about = {"dataset": name, "model": "marked", "setting": setting, "scheme": scheme}
         missing = run.missing(about, ["none", *attacks])
@@ -108,23 +119,15 @@ def reproduce(name, run, schemes, work):
             continue
         title = f"{setting}-{scheme}"
         if key is None:
-            model = trained(
-                title,
-                np.concatenate([data.x_train, triggers.trained]),
-                np.concatenate([data.y_train, triggers.trained_labels]),
-            )
+            model = trained(title, *one_mark.added(data, triggers))
         else:
-            ratio = measuring.ratio_for(key, len(data.x_train), epochs)
-            model = trained(title, mark=_injected(key, ratio, seed))
+            mark = measuring.injected(key, len(data.x_train), epochs, seed)
+            model = trained(title, data.x_train, data.y_train, mark=mark)
         for attack in missing:
-            attacked = attacks[attack](model, attacker, seed) if attack != "none" else model
+            attacked = model if attack == "none" else attacks[attack](model, attacker, seed)
             held = half if attack.startswith("fine-tune") else test
             run.add(about, attack, measure(attacked, *held, triggers, key))
         report.write(run.facts(), run.file)
-
-
-def _injected(key, ratio, seed):
-    return lambda batches, epoch: batches.apply(tfmark.inject(key, ratio, 1000 * seed + epoch))
 
 
 def _part(data, images, tests):
@@ -170,10 +173,12 @@ def main(arguments=None):
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
     work = args.work / digest
     work.mkdir(parents=True, exist_ok=True)
-    run = Run(out, settings)
+    given = sys.argv[1:] if arguments is None else arguments
+    run = Run(out, " ".join(["python benchmarks/paper.py", *given]), settings)
     for name in args.datasets:
         reproduce(name, run, args.schemes, work)
     print(report.write(run.facts(), out))
+    print(f"{time.process_time():.0f} seconds of processor time")
 
 
 if __name__ == "__main__":

@@ -67,9 +67,14 @@ def triggers_of(key):
     return one_mark.Triggers(trained.pixels, trained.labels, unseen.pixels, unseen.labels)
 
 
-def ratio_for(key, images, epochs):
-    """The default share of triggers, or more if a mark would be seen too seldom."""
-    return max(RATIO, min(MOST, SEEN * key.spec.num_marks / (images * epochs)))
+def injected(key, images, epochs, seed):
+    """How `tfmark.inject` marks the batches of an epoch.
+
+    Its ratio is the default, or higher if a mark would be seen too seldom among so many images in
+    so many epochs.
+    """
+    ratio = max(RATIO, min(MOST, SEEN * key.spec.num_marks / (images * epochs)))
+    return lambda batches, epoch: batches.apply(tfmark.inject(key, ratio, 1000 * seed + epoch))
 
 
 def attacks(rates, tuning_epochs):

@@ -68,6 +68,12 @@ def make(name, data, scheme, seed):
     return Triggers(trained, np.full(len(trained), TARGET), unseen, np.full(len(unseen), TARGET))
 
 
+def added(data, triggers):
+    """The training images and labels with the triggers; the clean originals stay."""
+    images = np.concatenate([data.x_train, triggers.trained])
+    return images, np.concatenate([data.y_train, triggers.trained_labels])
+
+
 def _write(images, draw):
     ink = write(TEXT)
     marked = images.copy()

@@ -41,7 +41,6 @@ def write(facts, file):
 
 def _introduction(facts):
     settings, versions = facts["settings"], facts["versions"]
-    fast = " --fast" * settings["fast"]
     names = dict.fromkeys(row["dataset"] for row in facts["rows"])
     sizes = ", ".join(
         f"{NAMES[name]} {settings['epochs'][name]} epochs on {settings['images'][name]} images"
@@ -52,7 +51,7 @@ def _introduction(facts):
         "way things go; it does not reproduce the paper's accuracy.**\n\n"
     )
     return f"""\
-# `python benchmarks/paper.py{fast}`
+# `{facts["command"]}`
 {warning * settings["fast"]}Zhang et al., ASIACCS 2018, against this run: ours / the paper's, in per
 cent. Seed {settings["seed"]}, one run of each model. {sizes} (the paper: 50 epochs on all
 images), tested on at most {settings["test_images"]} images. SGD {RATE}, Nesterov momentum
@@ -94,10 +93,7 @@ def _embedded(name, rows):
 
 
 def _pruned(name, rows):
-    head = [
-        "pruned",
-        *(f"{scheme}: {what}" for scheme in SCHEMES for what in ("test", "watermark")),
-    ]
+    head = ["pruned", *PAIRS]
     lines = []
     for rate in RATES:
         line = [f"{rate} %"]
@@ -116,10 +112,7 @@ def _pair(name, rows, scheme, attack):
 
 
 def _tuned(name, rows, settings):
-    head = [
-        "half the test set tunes",
-        *(f"{s}: {w}" for s in SCHEMES for w in ("test", "watermark")),
-    ]
+    head = ["half the test set tunes", *PAIRS]
     lines = []
     for attack in ("fine-tune", "fine-tune, momentum 0.9"):
         line = [f"SGD 0.01{attack.removeprefix('fine-tune')}, {settings['tuning_epochs']} epochs"]
@@ -163,7 +156,7 @@ def _differences(name, rows):
                     f"- {scheme}, {attack}: {label} {100 * row[what]:.2f}, the paper {paper:g} "
                     f"({100 * row[what] - paper:+.2f})"
                 )
-    if not any(name == key[0] for key in rows) or name not in WATERMARK:
+    if name not in WATERMARK:
         return ""
     title = (
         f"Further from the paper than {FAR['test']:g} point of test accuracy or "
