@@ -157,7 +157,8 @@ def test_the_verdict_comes_first_and_the_facts_of_the_case_follow(over_network):
         "It is not the probability that the suspect is innocent",
         f"tfmark audit FILE.zip --tsa-ca CA.pem --ask {evidence.asking.name}",
         "There is no time stamp", "Not yet: this page was made from the claimant's file",
-        "That the answers are genuine", f"takes the {48 - 11 - len(evidence.openings)} that are left",
+        "That the answers are genuine",
+        f"takes the {48 - 11 - len(evidence.openings)} that are left",
     ):  # fmt: skip
         assert text.index(fact) > first, fact
     audited = text_of(render_report(evidence, over_network))
