@@ -26,7 +26,7 @@ def proved_disputes(num_classes, num_marks, accuracy, alpha, rng):
     """How many disputes one key proves until it is used up."""
     opened = proved = 0
     while True:
-        tries = log_tries(choices(opened, num_classes, (0.0, 1.0), Dialect(), None))
+        tries = log_tries(choices(opened, num_classes, (0.0, 1.0), Dialect(), None, ()))
         try:
             test = SequentialTest(num_marks - opened, num_classes, alpha, log_tries=tries)
         except InvalidArgumentError:
