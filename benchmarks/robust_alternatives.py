@@ -10,6 +10,7 @@ each run in a JSON file; what is in there is not done again.
 import argparse
 import json
 import statistics
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import keras
@@ -96,6 +97,17 @@ def scaled(directions, weights, share):
     ]
 
 
+class FourSteps(ThiefAhead):
+    """Four clean steps, one behind the other."""
+
+    @contextmanager
+    def after_a_step_on(self, images, turn):
+        with ExitStack() as stack:
+            for step in range(4):
+                stack.enter_context(super().after_a_step_on(images, 4 * turn + step))
+            yield
+
+
 class Nowhere(ThiefAhead):
     """No movement: the same steps on triggers, at the weights as they are."""
 
@@ -106,6 +118,7 @@ class Nowhere(ThiefAhead):
 WAYS = {
     "as they are": Nowhere,
     "clean step, drawn labels (tfmark)": ThiefAhead,
+    "four clean steps": FourSteps,
     "clean step, random labels": RandomLabels,
     "weight noise, 30 % of each layer": WeightNoise,
     "against the marks, 2 % (APP)": Adversarial,

@@ -123,10 +123,11 @@ def check_backend() -> None:
 
 
 def _check(model: Any) -> None:
-    if isinstance(model.loss, list | tuple | dict) or len(getattr(model, "outputs", [None])) != 1:
+    outputs = len(getattr(model, "outputs", [None]))  # a subclassed model does not say
+    if outputs != 1 or isinstance(model.loss, list | tuple | dict):
         raise InvalidArgumentError(
             "`robust=True` needs a model with one output and one loss. Received: "
-            f"{len(getattr(model, 'outputs', [None]))} outputs, loss={model.loss!r}"
+            f"{outputs} outputs, loss={model.loss!r}"
         )
     replicas = model.distribute_strategy.num_replicas_in_sync
     if replicas > 1:
