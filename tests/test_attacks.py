@@ -144,6 +144,7 @@ def test_weight_noise_is_of_the_size_that_it_says(small_marked, data):
         assert np.std(new - old) == pytest.approx(0.2 * np.sqrt(np.mean(old**2)), rel=0.2)
 
 
+@pytest.mark.slow
 def test_averages_lie_between(small_marked, data, tests):
     tuning = FineTune(learning_rate=0.05, epochs=2, share=0.3)
     tuned = tuning(small_marked, data, seed=3)
@@ -160,6 +161,7 @@ def test_averages_lie_between(small_marked, data, tests):
     assert accuracy(Average("checkpoints", tuning)(small_marked, data), tests) > 0.93
 
 
+@pytest.mark.slow
 def test_overwriting_embeds_a_second_mark(small_marked, data):
     attack = Overwrite(
         "noise", 0.5, FineTune(learning_rate=0.05, momentum=0.9, epochs=6, share=1.0)
@@ -173,6 +175,7 @@ def test_overwriting_embeds_a_second_mark(small_marked, data):
     assert not tfmark.verify(small_marked, second).owned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("attack", "agreement"),
     [

@@ -262,7 +262,7 @@ print("replicas", model.distribute_strategy.num_replicas_in_sync)
 """
 
 
-@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("fixed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_fit_on_two_replicas(fixed):
     script = MIRRORED.replace("FIXED", str(fixed))
     done = subprocess.run(

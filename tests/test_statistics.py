@@ -35,6 +35,7 @@ def test_default_num_marks(num_classes, marks):
         assert statistics.power(marks - 8, num_classes, 1e-9, 0.6) < 0.95
 
 
+@pytest.mark.slow
 def test_power_is_that_of_simulated_suspects(rng):
     """The exact recursion against plain simulation of the stopping rule."""
     runs, owned = 4000, 0
