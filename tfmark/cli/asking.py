@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -111,6 +110,8 @@ def probe(url: str, as_json: bool, **options: Any) -> None:
     address += "?..." if "?" in url and "://" in url else ""
     command = verify_command(address, description, _repeated(), redactor.clean)
     if as_json:
+        import dataclasses
+
         facts = redactor.clean_all(dataclasses.asdict(description))
         click.echo(json.dumps(facts | {"address": address, "verify": command}))
         return

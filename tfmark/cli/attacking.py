@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +62,8 @@ def robustness(
     _check_ready(json_file, plot_file)
     quiet_tensorflow()
     # It warns that many models are traced, which is what is done here.
+    import logging
+
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     report = _run(model, key, data, attacks, strength, seed)
     if json_file:
