@@ -35,8 +35,9 @@ class WatermarkCallback(keras.callbacks.Callback):
     without it.
 
     With `robust=True` each of these steps is taken where a thief's fine-tuning would have moved the
-    weights, and its effect kept where they are: marks learned so outlive fine-tuning much better.
-    Such a step costs about as much as one and a half on `3 * batch_size` images.
+    weights, and its effect kept where they are, so that marks outlive fine-tuning. That begins with
+    the epoch after the one that ends with 90 % watermark accuracy. Such a step costs about one
+    and a half on `4 * batch_size` images.
 
     Example:
     ```python
