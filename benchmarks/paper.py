@@ -18,6 +18,7 @@ first dense layer, and images from -0.5 to 0.5. So is it done here; `--momentum 
 
 import argparse
 import hashlib
+import itertools
 import json
 import platform
 import sys
@@ -44,6 +45,8 @@ FULL = {
     "test_images": 10_000,
     "tuning_epochs": 10,
 }
+
+CONTROLS = ("none", "prune 90")  # what is done to the clean model as well
 
 
 class Run:
@@ -105,24 +108,19 @@ def reproduce(name, run, schemes, work):
         key = measuring.key_for(data, scheme, seed)
         marks["many", scheme] = measuring.triggers_of(key), key
 
-    clean = None
-    for (setting, scheme), (triggers, key) in marks.items():
-        about = {"dataset": name, "model": "clean", "setting": setting, "scheme": scheme}
-        if run.missing(about, ["none"]):
-            clean = clean or trained("clean", data.x_train, data.y_train)
-            run.add(about, "none", measure(clean, *test, triggers, key))
-
-    for (setting, scheme), (triggers, key) in marks.items():
-        about = {"dataset": name, "model": "marked", "setting": setting, "scheme": scheme}
-        missing = run.missing(about, ["none", *attacks])
+    for kind, (setting, scheme) in itertools.product(("clean", "marked"), marks):
+        triggers, key = marks[setting, scheme]
+        about = {"dataset": name, "model": kind, "setting": setting, "scheme": scheme}
+        missing = run.missing(about, CONTROLS if kind == "clean" else ["none", *attacks])
         if not missing:
             continue
-        title = f"{setting}-{scheme}"
-        if key is None:
-            model = trained(title, *one_mark.added(data, triggers))
+        if kind == "clean":
+            model = trained("clean", data.x_train, data.y_train)
+        elif key is None:
+            model = trained(f"one-{scheme}", *one_mark.added(data, triggers))
         else:
             mark = measuring.injected(key, len(data.x_train), epochs, seed)
-            model = trained(title, data.x_train, data.y_train, mark=mark)
+            model = trained(f"many-{scheme}", data.x_train, data.y_train, mark=mark)
         for attack in missing:
             attacked = model if attack == "none" else attacks[attack](model, attacker, seed)
             held = half if attack.startswith("fine-tune") else test

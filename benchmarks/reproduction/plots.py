@@ -6,6 +6,7 @@ from reproduction.figures import PRUNED, RATES, SCHEMES
 
 TEST, WATERMARK = "#0072B2", "#D55E00"  # can be told apart by everybody (Okabe and Ito)
 GREY = "#666666"
+LOW = 50  # per cent; above it, the axis begins at the lowest point
 STYLES = {
     "one": ("-", "o", "trained", "one mark, trained triggers"),
     "many": ("--", "s", "unseen", "many marks, new triggers"),
@@ -23,20 +24,26 @@ def draw(name, title, rows, file):
     """
     figure = Figure((12, 4.6), layout="constrained")
     panels = figure.subplots(1, len(SCHEMES), sharey=True)
+    lowest = 100.0
     for axes, scheme in zip(panels, SCHEMES, strict=True):
         for setting, (line, marker, triggers, _) in STYLES.items():
             for what, colour in (("test", TEST), (triggers, WATERMARK)):
-                points = _points(rows, name, setting, scheme, what)
-                axes.plot(*points, line, marker=marker, color=colour, markersize=5, alpha=0.9)
+                rates, points = _points(rows, name, setting, scheme, what)
+                axes.plot(rates, points, line, marker=marker, color=colour, markersize=5, alpha=0.9)
+                lowest = min([lowest, *points])
         for i, colour in enumerate((TEST, WATERMARK)):
             known = [pair[i] for pair in PRUNED.get(name, {}).get(scheme, ())]
             axes.plot(RATES[: len(known)], known, "D", color=colour, fillstyle="none", markersize=9)
-        axes.axhline(10, color=GREY, linewidth=0.8, linestyle=":")
-        axes.set(title=scheme, xlabel="weights pruned, per cent", xlim=(-3, 93), ylim=(-3, 105),
-                 xticks=(0, *RATES))  # fmt: skip
+            lowest = min([lowest, *known])
+        axes.set(title=scheme, xlabel="weights pruned, per cent", xlim=(-3, 93), xticks=(0, *RATES))
         axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("accuracy, per cent")
-    panels[0].text(0, 11.5, "by chance (many marks)", color=GREY, fontsize=9)
+    panels[0].set(
+        ylabel="accuracy, per cent", ylim=(-3, 105) if lowest < LOW else (lowest - 3, 102)
+    )
+    if lowest < LOW:
+        for axes in panels:
+            axes.axhline(10, color=GREY, linewidth=0.8, linestyle=":")
+        panels[0].text(0, 11.5, "by chance (many marks)", color=GREY, fontsize=9)
     figure.suptitle(title, fontsize=13)
     _legend(figure)
     figure.savefig(file, dpi=120)
@@ -48,7 +55,8 @@ def _points(rows, name, setting, scheme, what):
         rate: rows.get((name, "marked", setting, scheme, attack))
         for rate, attack in attacks.items()
     }
-    return zip(*[(rate, 100 * row[what]) for rate, row in found.items() if row], strict=True)
+    kept = [rate for rate, row in found.items() if row]
+    return kept, [100 * found[rate][what] for rate in kept]
 
 
 def _legend(figure):
