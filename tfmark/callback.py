@@ -35,8 +35,9 @@ class WatermarkCallback(keras.callbacks.Callback):
     without it.
 
     With `robust=True` each of these steps is taken where a thief's fine-tuning would have moved the
-    weights, and its effect kept where they are, so that marks outlive fine-tuning. That begins with
-    the epoch after the one that ends with 90 % watermark accuracy. Such a step costs about one
+    weights, and its effect kept where they are. That begins with the epoch after the one that ends
+    with 90 % watermark accuracy. It is an experiment: in one small comparison marks outlived
+    fine-tuning better so, in another not (docs/robust-embedding.md). Such a step costs about one
     and a half on `4 * batch_size` images.
 
     Example:
@@ -50,8 +51,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         inject_every: number of batches between two training steps on triggers. Defaults to `None`,
             no embedding.
         batch_size: number of triggers in such a step. Defaults to 32.
-        robust: whether to embed marks that outlive fine-tuning. Needs `inject_every`, and Keras on
-            TensorFlow. Defaults to `False`.
+        robust: whether to learn marks where fine-tuning would lead. Needs `inject_every`, and Keras
+            on TensorFlow. Defaults to `False`.
         clean_images: array of shape (n, *image_shape) of ordinary images as they enter the model,
             at least 64, that the thief's step is taken on and batch normalisation sees beside the
             triggers. Defaults to `None`, the key's base images; those of the "unrelated" scheme are

@@ -1,4 +1,4 @@
-"""Marks that outlive fine-tuning: triggers are learned where a thief's next step would lead."""
+"""Marks against fine-tuning: triggers are learned where a thief's next step would lead."""
 
 from __future__ import annotations
 
