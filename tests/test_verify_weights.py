@@ -70,6 +70,17 @@ def read(path, key, **options):
     return tfmark.verify_weights(path, key, bits=BITS, **options)
 
 
+@pytest.mark.usefixtures("cheap_locks")
+def test_the_command_opens_a_locked_key(suspect, key):
+    locked = suspect.with_name("locked.tfmark")
+    key.save(locked, passphrase="open sesame")
+    command = ["verify-weights", str(locked), str(suspect), "--bits", str(BITS)]
+    told = CliRunner().invoke(main, command, env={"TFMARK_PASSPHRASE": "open sesame"})
+    assert told.exit_code == 0, told.output
+    refused = CliRunner().invoke(main, command, env={"TFMARK_PASSPHRASE": "another"})
+    assert refused.exit_code == 2
+
+
 def test_the_command_says_it_in_words_in_json_and_by_its_exit_code(suspect, key, make_key):
     key.save(suspect.with_name("owner.tfmark"))
     make_key(number=1).save(suspect.with_name("other.tfmark"))

@@ -126,14 +126,7 @@ def read_commitment(document: bytes) -> Commitment:
     try:
         facts = json.loads(document)
         read = _commitment(facts)
-    except (
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except _MALFORMED as error:
         problem = str(error) if isinstance(error, InvalidArgumentError) else type(error).__name__
         raise CommitmentError(f"This is no commitment of tfmark ({problem}).") from None
     if read.document != document:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tfmark.cli.common import FILE, KEY, plain_errors, quiet_tensorflow
+from tfmark.cli.passphrases import load_key, passphrase_option
 
 if TYPE_CHECKING:
+    from tfmark.key import WatermarkKey
     from tfmark.robustness_report import RobustnessReport
 
 COLOURS = {"owned": "green", "not shown": "yellow", "inconclusive": "red"}
@@ -39,6 +41,7 @@ OUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "json_file", type=OUT, metavar="FILE", help="Write all figures as JSON.")
 @click.option("--plot", "plot_file", type=OUT, metavar="FILE",
               help="Draw test accuracy against watermark accuracy (.png, .svg, .pdf).")  # fmt: skip
+@passphrase_option
 @plain_errors
 def robustness(
     model: Path,
@@ -49,6 +52,7 @@ def robustness(
     seed: int,
     json_file: Path | None,
     plot_file: Path | None,
+    passphrase_file: str | None,
 ) -> None:
     """Attack MODEL, a .keras file, and see whether the watermark of KEY survives.
 
@@ -60,12 +64,13 @@ def robustness(
     its test accuracy), 1 otherwise, 2 bad input.
     """
     _check_ready(json_file, plot_file)
+    owner = load_key(key, passphrase_file)
     quiet_tensorflow()
     # It warns that many models are traced, which is what is done here.
     import logging
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    report = _run(model, key, data, attacks, strength, seed)
+    report = _run(model, owner, data, attacks, strength, seed)
     if json_file:
         json_file.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
     if plot_file:
@@ -74,19 +79,17 @@ def robustness(
 
 
 def _run(
-    model: Path, key_file: Path, data: str, attacks: str | None, strength: str, seed: int
+    model: Path, key: WatermarkKey, data: str, attacks: str | None, strength: str, seed: int
 ) -> RobustnessReport:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from tfmark.attacking import robustness as attack
     from tfmark.attacks.catalogue import chosen
-    from tfmark.key import WatermarkKey
     from tfmark.labelled_data import load_labelled
 
     names = None if attacks is None else [name.strip() for name in attacks.split(",")]
     named = chosen(names, strength)
-    key = WatermarkKey.load(key_file)
     dataset = load_labelled(data, key)
     loaded = _load(model)
     console = Console()

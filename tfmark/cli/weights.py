@@ -10,6 +10,7 @@ import click
 
 from tfmark.cli.asking import EXIT_CODES
 from tfmark.cli.common import FILE, KEY, plain_errors
+from tfmark.cli.passphrases import load_key, passphrase_option
 
 
 @click.command()
@@ -20,18 +21,19 @@ from tfmark.cli.common import FILE, KEY, plain_errors
 @click.option("--layer", metavar="NAME", help="Layer with the mark.  [default: all are tried]")
 @click.option("--bits", type=int, default=256, show_default=True, help="Bits that were written.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
+@passphrase_option
 @plain_errors
 def verify_weights(
-    key: Path, model: Path, alpha: float, layer: str | None, bits: int, as_json: bool
-) -> None:
+    key: Path, model: Path, alpha: float, layer: str | None, bits: int, as_json: bool,
+    passphrase_file: str | None,
+) -> None:  # fmt: skip
     """Read the mark of KEY out of the weights in the file MODEL.keras (or .h5).
 
     Nothing in the file is run. Exit code: 0 owned, 1 not shown, 2 bad input.
     """
-    from tfmark.key import WatermarkKey
     from tfmark.weight_verification import verify_weights as read
 
-    verdict = read(model, WatermarkKey.load(key), alpha, layer, bits)
+    verdict = read(model, load_key(key, passphrase_file), alpha, layer, bits)
     if as_json:
         click.echo(json.dumps(verdict.to_dict()))
     else:

@@ -6,13 +6,11 @@ import os
 from dataclasses import asdict
 from typing import Any
 
-from tfmark.alignment import AlignedEndpoint, align
-from tfmark.endpoints.base import Endpoint, checked_ids
-from tfmark.endpoints.choosing import suspect_at
-from tfmark.endpoints.dialect import Task
+from tfmark.endpoints.base import checked_ids
 from tfmark.endpoints.options import split_options
 from tfmark.errors import EndpointError
 from tfmark.evidence.record import Evidence
+from tfmark.evidence.suspects import suspect_of
 from tfmark.sequential import SequentialTest
 from tfmark.triggers import TriggerSet
 from tfmark.verdict import Verdict
@@ -42,17 +40,8 @@ def ask_again(
     settings = {name: value for name, value in asked.items() if name != "protocol" or same_kind}
     given = {name: value for name, value in options.items() if value not in (None, False)}
     dialect, connection = split_options(settings | given)
-    aligned = evidence.clean is not None
-    spec = evidence.spec
-    task = Task(
-        spec.image_shape, evidence.commitment.value_range, None if aligned else spec.num_classes
-    )
     try:
-        suspect: Endpoint = suspect_at(address, task, dialect, connection)
-        if evidence.clean is not None:
-            clean = evidence.clean
-            found = align(suspect, clean.images, clean.labels, spec.num_classes)
-            suspect = AlignedEndpoint(suspect, found)
+        suspect, _ = suspect_of(evidence, address, dialect, connection)
         test.record(checked_ids(suspect.classify(triggers.pixels), len(triggers)), triggers.labels)
     except EndpointError as error:
         return test.verdict(str(error))

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfmark.alignment import AlignedEndpoint, Alignment, align
+from tfmark.alignment import Alignment
 from tfmark.answers import ClassIds
 from tfmark.endpoints.base import Endpoint
-from tfmark.endpoints.choosing import suspect_at
-from tfmark.endpoints.dialect import Task
 from tfmark.errors import EndpointError, EvidenceError
 from tfmark.evidence.record import Evidence
+from tfmark.evidence.suspects import suspect_of
 from tfmark.evidence.tape import Exchange, PlayingConnection
 from tfmark.triggers import TriggerSet
 
@@ -46,22 +45,13 @@ def replay(evidence: Evidence, triggers: TriggerSet) -> Replayed:
         EvidenceError: if a request is not the one that belongs there.
         InvalidArgumentError: if the suspect cannot be asked in such a way.
     """
-    asking, spec = evidence.asking, evidence.spec
+    asking = evidence.asking
     if not asking.name.startswith(_SCHEMES) or asking.dialect.protocol == "local":
         raise EvidenceError("the suspect has no address of a service")
     tape = _Tape(evidence.exchanges)
     connection = PlayingConnection(tape=tape, retries=asking.retries)
-    aligned = evidence.clean is not None
-    task = Task(
-        spec.image_shape, evidence.commitment.value_range, None if aligned else spec.num_classes
-    )
-    alignment = None
     try:
-        suspect: Endpoint = suspect_at(asking.name, task, asking.dialect, connection)
-        if evidence.clean is not None:
-            clean = evidence.clean
-            alignment = align(suspect, clean.images, clean.labels, spec.num_classes)
-            suspect = AlignedEndpoint(suspect, alignment)
+        suspect, alignment = suspect_of(evidence, asking.name, asking.dialect, connection)
         answers, seen = _classify(suspect, triggers, asking.rounds, tape)
     except EndpointError as error:
         raise EvidenceError(f"the answers that were kept are none: {error}") from None
