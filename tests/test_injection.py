@@ -50,6 +50,30 @@ def test_triggers_are_exactly_those_of_the_key(digits, make_key, scheme):
             assert label in found
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_robust_triggers_are_marks_of_all_strengths(digits, make_key, scheme):
+    key = make_key(scheme)
+    data = batches(digits).take(4)
+    strengths = np.linspace(0.3, 1, 71, dtype="float32")
+    found = []
+    for (clean, _), (images, labels) in zip(
+        data, data.apply(tfmark.inject(key, 0.1, seed=1, robust=True)), strict=True
+    ):
+        added = triggers_of(key, clean, images)
+        for trigger, label in zip(images.numpy()[added], labels.numpy()[added], strict=True):
+            away = [
+                np.abs(_bases(key, mark, clean.numpy(), faded) - trigger.astype(int))
+                .mean(axis=(1, 2, 3)).min()
+                for mark in key.marks
+                if mark.label == label
+                for faded in map(mark.pattern.faded, strengths)
+            ]  # fmt: skip
+            assert min(away) < 1
+            found.append(strengths[np.argmin(away) % len(strengths)])
+    assert min(found) < 0.5
+    assert max(found) > 0.8
+
+
 def _bases(key, mark, batch, pattern):
     if key.spec.scheme == "unrelated":
         batch = key.base_images[mark.index % key.spec.base_groups, key.spec.num_verification :]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tfmark.evidence.audit import audit as audit
     from tfmark.evidence.record import Evidence as Evidence
     from tfmark.evidence.steps import Audit as Audit
+    from tfmark.hardening import harden as harden
+    from tfmark.hardening import soften as soften
     from tfmark.injection import inject as inject
     from tfmark.key import WatermarkKey as WatermarkKey
     from tfmark.robustness_report import RobustnessReport as RobustnessReport
@@ -51,10 +53,12 @@ _MODULES = {
     "audit": "evidence.audit",
     "default_num_marks": "statistics",
     "endpoint_from": "endpoints",
+    "harden": "hardening",
     "inject": "injection",
     "mark_weights": "weight_mark",
     "robustness": "attacking",
     "serve": "serving",
+    "soften": "hardening",
     "verify": "verification",
     "verify_weights": "weight_verification",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import warnings
 from typing import Any
 
 import keras
@@ -10,14 +10,13 @@ import numpy as np
 
 from tfmark.endpoints.in_memory import KerasModel, as_inputs
 from tfmark.errors import InvalidArgumentError
+from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
-from tfmark.robust_embedding import ThiefAhead, check_backend
+from tfmark.marks.affine import FAINTEST
 from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
 CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
-LEARNED = 0.9  # watermark accuracy from which marks are hardened; before, it would hinder them
-THIEF_BATCH = 64  # clean images that a thief's step is taken on
 
 
 class WatermarkCallback(keras.callbacks.Callback):
@@ -34,11 +33,10 @@ class WatermarkCallback(keras.callbacks.Callback):
     schedules of the learning rate, and the moving statistics of batch normalisation come out as
     without it.
 
-    With `robust=True` each of these steps is taken where a thief's fine-tuning would have moved the
-    weights, and its effect kept where they are. That begins with the epoch after the one that ends
-    with 90 % watermark accuracy. It is an experiment: in one small comparison marks outlived
-    fine-tuning better so, in another not (docs/robust-embedding.md). Such a step costs about one
-    and a half on `4 * batch_size` images.
+    With `robust=True` the model is hardened against fine-tuning, as by `tfmark.harden`: whatever is
+    saved or kept of it when an epoch has ended, by callbacks behind this one as well, computes the
+    same and is moved less by a thief's training. While an epoch lasts its weights have their usual
+    size, so your own training goes as without.
 
     Example:
     ```python
@@ -51,12 +49,9 @@ class WatermarkCallback(keras.callbacks.Callback):
         inject_every: number of batches between two training steps on triggers. Defaults to `None`,
             no embedding.
         batch_size: number of triggers in such a step. Defaults to 32.
-        robust: whether to learn marks where fine-tuning would lead. Needs `inject_every`, and Keras
-            on TensorFlow. Defaults to `False`.
-        clean_images: array of shape (n, *image_shape) of ordinary images as they enter the model,
-            at least 64, that the thief's step is taken on and batch normalisation sees beside the
-            triggers. Defaults to `None`, the key's base images; those of the "unrelated" scheme are
-            foreign, so `robust=True` needs others there.
+        robust: whether to harden the model; see `tfmark.harden` for which models can be. Put
+            `BackupAndRestore` in front of this callback then, and `tfmark.soften(model)` before you
+            train a saved model on. Defaults to `False`.
         label_mode: what the loss expects of labels: "int" (class ids) or "categorical" (one-hot).
             Defaults to `None`, told from the loss and the number of outputs.
         output: name or position of the output with the class scores, if the model has several.
@@ -73,7 +68,6 @@ class WatermarkCallback(keras.callbacks.Callback):
         inject_every: int | None = None,
         batch_size: int = 32,
         robust: bool = False,
-        clean_images: Any = None,
         label_mode: str | None = None,
         output: str | None = None,
         seed: int = 0,
@@ -90,31 +84,22 @@ class WatermarkCallback(keras.callbacks.Callback):
                 "Invalid value for argument `label_mode`. Expected 'int' or 'categorical'. "
                 f"Received: label_mode={label_mode!r}"
             )
-        if robust:
-            check_backend()
-            if inject_every is None:
-                raise InvalidArgumentError(
-                    "`robust=True` needs `inject_every`: robust marks are embedded by the callback."
-                )
         self.key = key
         self.inject_every = inject_every
         self.batch_size = batch_size
         self.robust = robust
-        self.clean_images = clean_images
         self.label_mode = label_mode
         self.output = output
         self.seed = seed
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
-        self._clean = _clean_pool(key, clean_images, robust)
+        self._clean = key.clean_images(key.base_images.shape[0] * key.base_images.shape[1])
         self._one_hot = False  # known when training begins
-        self._thief: ThiefAhead | None = None
-        self._learned = False  # the marks, so that they can be hardened
+        self._factors: dict[str, float] = {}  # by which layers are larger now than in training
         self._last_batch = -1
         self._waiting = 0  # batches since the last step on triggers
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._waiting = 0
-        self._learned = False
         if self.inject_every is None:
             return
         if getattr(self.model.optimizer, "gradient_accumulation_steps", None):
@@ -125,11 +110,12 @@ class WatermarkCallback(keras.callbacks.Callback):
         outputs = getattr(self.model, "output_shape", None)
         width = outputs[-1] if isinstance(outputs, tuple) else None
         self._one_hot = (self.label_mode or _label_mode(self.model.loss, width)) == "categorical"
-        if self.robust:
-            self._thief = ThiefAhead(self.model, self._one_hot, self.seed)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._last_batch = -1
+        if self._factors:
+            multiply(self.model, {path: 1 / factor for path, factor in self._factors.items()})
+            self._factors = {}
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.inject_every is None:
@@ -142,16 +128,22 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._train_on_triggers(step)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        accuracy = self.watermark_accuracy()
-        self._learned = self._learned or accuracy >= LEARNED
         if logs is not None:
-            logs["watermark_accuracy"] = accuracy
+            logs["watermark_accuracy"] = self.watermark_accuracy()
+        if self.robust:
+            self._harden()
 
     def watermark_accuracy(self) -> float:
         """Share of the watched triggers that the model answers with their label now."""
         classes = self.key.spec.num_classes
         suspect = KerasModel(self.model, self.key.value_range, classes, self.output)
         return float(np.mean(suspect.classify(self._watched.pixels) == self._watched.labels))
+
+    def _harden(self) -> None:
+        try:
+            self._factors = harden(self.model)
+        except InvalidArgumentError as error:
+            warnings.warn(f"With `robust=True`: cannot be hardened. {error}", stacklevel=2)
 
     def _train_on_triggers(self, step: int) -> None:
         """One training step on triggers that leaves no other trace than in the weights."""
@@ -168,16 +160,9 @@ class WatermarkCallback(keras.callbacks.Callback):
         targets: Any = labels
         if self._one_hot:
             targets = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
-        with self._thief_ahead(turn):
-            model.train_on_batch(as_inputs(model, images), targets, sample_weight=weights)
+        model.train_on_batch(as_inputs(model, images), targets, sample_weight=weights)
         for variable, value in zip(kept, before, strict=True):
             variable.assign(value)
-
-    def _thief_ahead(self, turn: int) -> AbstractContextManager[None]:
-        if self._thief is None or not self._learned:
-            return nullcontext()
-        images = self._some_clean_images(THIEF_BATCH, turn, 1)
-        return self._thief.after_a_step_on(as_inputs(self.model, images), turn)
 
     def _some_triggers(self, turn: int) -> TriggerSet:
         """The triggers of one step. It follows from the turn, so a resumed training goes on."""
@@ -185,7 +170,10 @@ class WatermarkCallback(keras.callbacks.Callback):
         indices = np.arange(first, first + self.batch_size) % self.key.spec.num_marks
         draw = np.random.default_rng([self.seed, turn])
         slots = draw.integers(self.key.spec.base_per_group, size=self.batch_size)
-        return self.key.render(indices, slots, "embedding")
+        strengths = None
+        if self.robust:
+            strengths = draw.uniform(FAINTEST, 1, self.batch_size).astype(np.float32)
+        return self.key.render(indices, slots, "embedding", strengths)
 
     def _among_clean_images(self, triggers: TriggerSet, turn: int) -> tuple[Any, Any, Any]:
         """Triggers among clean images of weight 0.
@@ -193,33 +181,13 @@ class WatermarkCallback(keras.callbacks.Callback):
         Batch normalisation then sees about what it sees in use. The weights undo that the loss is
         the mean over all images.
         """
-        clean = self._some_clean_images(CLEAN_PER_TRIGGER * len(triggers), turn, 0)
+        count = min(CLEAN_PER_TRIGGER * len(triggers), len(self._clean))
+        draw = np.random.default_rng([self.seed, turn, 0])
+        clean = self._clean[draw.choice(len(self._clean), count, replace=False)]
         labels = np.concatenate([triggers.labels, np.zeros(len(clean), np.int64)])
         weights = np.zeros(len(labels), np.float32)
         weights[: len(triggers)] = len(labels) / len(triggers)
         return np.concatenate([triggers.images, clean]), labels, weights
-
-    def _some_clean_images(self, count: int, turn: int, purpose: int) -> Any:
-        draw = np.random.default_rng([self.seed, turn, purpose])
-        return self._clean[draw.choice(len(self._clean), min(count, len(self._clean)), False)]
-
-
-def _clean_pool(key: WatermarkKey, clean_images: Any, robust: bool) -> Any:
-    """Clean images to choose from."""
-    if clean_images is None:
-        if robust and key.spec.scheme == "unrelated":
-            raise InvalidArgumentError(
-                "`robust=True` needs `clean_images` for the unrelated scheme: the key's base "
-                "images are foreign there. Expected images such as `x_train[:1024]`. Received: None"
-            )
-        return key.clean_images(key.base_images.shape[0] * key.base_images.shape[1])
-    images = np.asarray(clean_images)
-    if images.shape[1:] != key.spec.image_shape or len(images) < THIEF_BATCH:
-        raise InvalidArgumentError(
-            f"Invalid value for argument `clean_images`. Expected at least {THIEF_BATCH} images of "
-            f"shape {key.spec.image_shape}. Received: shape {images.shape}"
-        )
-    return images.astype(np.float32)
 
 
 def _read(variable: Any) -> Any:

@@ -10,13 +10,14 @@ import tensorflow as tf
 
 from tfmark.errors import InvalidArgumentError
 from tfmark.key import WatermarkKey
+from tfmark.marks.affine import FAINTEST
 
 SAMPLE = 4096  # values of a batch that its scale is told from
 PROBES = 64  # pixels by which an image of the batch is recognised as one kept for verification
 
 
 def inject(
-    key: WatermarkKey, ratio: float = 0.03, seed: int | None = None
+    key: WatermarkKey, ratio: float = 0.03, seed: int | None = None, robust: bool = False
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Mix triggers into each batch of a data set.
 
@@ -38,6 +39,9 @@ def inject(
         ratio: number of triggers added for each clean image, above 0 up to 1. Defaults to 0.03.
         seed: makes the choice of marks and images reproducible; it still differs from epoch to
             epoch. Defaults to `None`, new choices each time (or those of `tf.random.set_seed`).
+        robust: whether marks are learned at all strengths from 30 % on, drawn for each trigger.
+            Those that are asked about later, at full strength, then lie deeper in their class and
+            outlive more. Takes more triggers to learn. Defaults to `False`.
 
     Returns:
         A function from data set to data set, for `tf.data.Dataset.apply`. Elements may be `(x, y)`
@@ -60,7 +64,7 @@ def inject(
 
     def transform(dataset: tf.data.Dataset) -> tf.data.Dataset:
         layout = _layout(dataset.element_spec, key)
-        marker = _Marker(key)
+        marker = _Marker(key, FAINTEST if robust else 1.0)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def plan(next_mark: Any, item: Any) -> Any:
@@ -175,7 +179,8 @@ def _as_labels(ids: Any, like: Any, key: WatermarkKey) -> Any:
 class _Marker:
     """The key's marks as tensors, and the graph that puts them on images."""
 
-    def __init__(self, key: WatermarkKey):
+    def __init__(self, key: WatermarkKey, faintest: float):
+        self._faintest = faintest
         spec = key.spec
         patterns = [mark.pattern for mark in key.marks]
         self._spec = spec
@@ -216,7 +221,11 @@ class _Marker:
             bases = tf.cast(tf.gather_nd(self._pool, places), tf.float32)
         else:
             bases = self._to_pixels(tf.gather(images, sources))
-        marked = tf.gather(self._scale, indices) * bases + tf.gather(self._shift, indices)
+        scale, shift = tf.gather(self._scale, indices), tf.gather(self._shift, indices)
+        if self._faintest < 1:
+            strength = tf.random.stateless_uniform([count, 1, 1, 1], seed + 1, self._faintest)
+            scale, shift = 1 + (scale - 1) * strength, shift * strength
+        marked = scale * bases + shift
         pixels = tf.round(tf.clip_by_value(marked, 0.0, 255.0))
         pixels = tf.broadcast_to(pixels, [count, *self._spec.shape])
         pixels = tf.reshape(pixels, [count, *self._spec.image_shape])

@@ -258,15 +258,18 @@ class WatermarkKey:
         indices = np.arange(self.records.opened, self.spec.num_marks)
         return self.render(indices, indices // self.spec.base_groups, "verification")
 
-    def render(self, indices: Ints, slots: Ints, split: str) -> TriggerSet:
+    def render(self, indices: Ints, slots: Ints, split: str, strengths: Any = None) -> TriggerSet:
         """Put marks `indices` on base images `slots` (modulo their number) of a split."""
         spec = self.spec
         kept = spec.num_verification
         pool = self.base_images[:, :kept] if split == "verification" else self.base_images[:, kept:]
         pixels = np.empty((len(indices), *spec.shape), np.uint8)
-        for trigger, index, slot in zip(pixels, indices, slots, strict=True):
+        for i, (trigger, index, slot) in enumerate(zip(pixels, indices, slots, strict=True)):
             base = pool[index % spec.base_groups, slot % pool.shape[1]]
-            trigger[...] = self.marks[index].pattern.apply(base, spec.shape[2])
+            pattern = self.marks[index].pattern
+            if strengths is not None:
+                pattern = pattern.faded(strengths[i])
+            trigger[...] = pattern.apply(base, spec.shape[2])
         labels = np.array([self.marks[index].label for index in indices], np.int64)
         shape = (len(indices), *spec.image_shape)
         return TriggerSet(pixels.reshape(shape), labels, indices, self.value_range)

@@ -14,6 +14,8 @@ from tfmark.attacks.heads import head_of, last_layer, one_hot
 from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_count, check_positive, check_share
 from tfmark.attacks.training import default_batch_size, scores_of, train
+from tfmark.errors import AttackError, InvalidArgumentError
+from tfmark.hardening import soften
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class FineTune:
         batch_size: defaults to `None`: 128, or 32 for fewer than 5,000 images.
         momentum: defaults to 0.
         weight_decay: defaults to `None`.
+        soften: whether weights are brought to usual sizes before, which takes `tfmark.harden` back.
+            Defaults to `False`.
 
     Reference:
         Adi et al., "Turning Your Weakness Into a Strength", USENIX Security 2018, for the four
@@ -57,6 +61,7 @@ class FineTune:
     batch_size: int | None = None
     momentum: float = 0.0
     weight_decay: float | None = None
+    soften: bool = False
 
     def __post_init__(self) -> None:
         check_choice("layers", self.layers, "all", "last")
@@ -85,6 +90,8 @@ class FineTune:
         seed_everything(seed)
         data = as_attack_data(data, model)
         copy = copy_of(model, data)
+        if self.soften:
+            _soften(copy)
         if self.reinitialise:
             initialise(last_layer(copy, data.num_classes))
         self.train(copy, model, data, seed)
@@ -133,8 +140,16 @@ class FineTune:
         labels = ", predicted labels" if self.labels == "predicted" else ""
         momentum = f", momentum {self.momentum:g}" if self.momentum else ""
         decay = f", decay {self.weight_decay:g}" if self.weight_decay else ""
+        softened = "softened, " * self.soften
         halved = "" if self.halve_every is None else f" halved every {self.halve_every}"
         return (
-            f"{layers}{new}{labels}, SGD {self.learning_rate:g}{halved}{momentum}{decay}, "
-            f"{self.epochs} epochs, {self.share:.0%} of data"
+            f"{softened}{layers}{new}{labels}, SGD {self.learning_rate:g}{halved}{momentum}{decay}"
+            f", {self.epochs} epochs, {self.share:.0%} of data"
         )
+
+
+def _soften(copy: Any) -> None:
+    try:
+        soften(copy)
+    except InvalidArgumentError as error:
+        raise AttackError(f"Nothing in this model can be softened. {error}") from None

@@ -11,6 +11,8 @@ from tfmark.pixels import Pixels
 
 Array = npt.NDArray[np.float32]
 
+FAINTEST = 0.3  # strength of the faintest marks in a robust embedding; verification asks at 1
+
 
 class Affine(NamedTuple):
     """`trigger = clip(scale * base + shift)` on the grid of 0..255.
@@ -29,3 +31,7 @@ class Affine(NamedTuple):
         marked = np.broadcast_to(marked, (*marked.shape[:-1], channels))
         pixels: Pixels = np.rint(marked.clip(0, 255)).astype(np.uint8)
         return pixels
+
+    def faded(self, strength: float) -> Affine:
+        """The same mark, fainter: at strength 0 it leaves the image as it is."""
+        return Affine(1 + (self.scale - 1) * strength, self.shift * strength)

@@ -1,0 +1,121 @@
+"""`tfmark.harden` and `WatermarkCallback(robust=True)`: the same answers, harder to fine-tune."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+import tfmark
+from tests.conftest import small_cnn
+from tfmark.attacks import FineTune
+from tfmark.hardening import multiply
+
+SPARSE = "sparse_categorical_crossentropy"
+layers = keras.layers
+
+
+def normalised_cnn():
+    stack = [keras.Input((24, 24, 1)), layers.Rescaling(1 / 127.5, -1)]
+    for width in (16, 32):
+        stack.append(layers.Conv2D(width, 3, 2, padding="same"))
+        stack += [layers.BatchNormalization(momentum=0.9), layers.ReLU()]
+    return keras.Sequential([*stack, layers.Flatten(), layers.Dense(10, "softmax")])
+
+
+def trained(digits, callbacks, epochs=2, make=normalised_cnn):
+    keras.utils.set_random_seed(0)
+    model = make()
+    model.compile(keras.optimizers.Adam(2e-3), SPARSE, metrics=["accuracy"])
+    continue_training(model, digits, callbacks, epochs)
+    return model
+
+
+def continue_training(model, digits, callbacks, epochs=1):
+    model.fit(
+        digits.x_train[:512], digits.y_train[:512], epochs=epochs, verbose=0, shuffle=False,
+        callbacks=callbacks,
+    )  # fmt: skip
+
+
+def every_kind():
+    """Each kind of layer that is hardened, models inside of models, and such that must stay."""
+    image = keras.Input((24, 24, 2))
+    inner = keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()])
+    x = inner(image)
+    x = layers.BatchNormalization(scale=False)(layers.SeparableConv2D(6, 3, name="separable")(x))
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, name="depthwise")(x))
+    x = layers.BatchNormalization()(layers.Conv2DTranspose(5, 3, name="transposed")(x))
+    used = layers.Conv2D(5, 1, name="used-twice")(x)
+    x = keras.ops.add(layers.BatchNormalization()(used), used)
+    x = layers.BatchNormalization()(layers.Conv2D(5, 3, activation="relu", name="bent")(x))
+    x = layers.Flatten()(x)
+    x = layers.BatchNormalization(center=False)(layers.Dense(7, use_bias=False, name="dense")(x))
+    x = layers.LayerNormalization()(layers.Dense(7, name="by-itself")(x))
+    return keras.Model(image, layers.Dense(3, name="last")(x))
+
+
+def test_the_model_computes_the_same():
+    keras.utils.set_random_seed(1)
+    model = every_kind()
+    x = np.random.default_rng(0).normal(size=(64, 24, 24, 2)).astype("float32")
+    model.compile("adam", "mse")
+    model.fit(x, np.zeros((64, 3)), verbose=0)
+    before = model.get_weights()
+    answers = model(x).numpy()
+    factors = tfmark.harden(model)
+    hardened = {path.rpartition("/")[2] for path in factors}
+    assert len(factors) == 5
+    assert hardened >= {"separable", "depthwise", "transposed", "dense"}
+    assert all(factor > 1 for factor in factors.values())
+    np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-5)
+    assert set(tfmark.harden(model).values()) == {1.0}
+    multiply(model, {path: 1 / factor for path, factor in factors.items()})
+    for back, weights in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_allclose(back, weights, rtol=1e-5, atol=1e-7)
+
+
+def test_marks_outlive_fine_tuning(digits, make_key):
+    """SGD at 0.05 with momentum, which removes them from the model as it was trained."""
+    watermark = tfmark.WatermarkCallback(make_key(), inject_every=1, robust=True)
+    model = trained(digits, [watermark], epochs=12)
+    stolen = digits.x_train[512:1024], digits.y_train[512:1024]
+    attack = FineTune(learning_rate=0.05, momentum=0.9, epochs=6, share=1.0, batch_size=16)
+    marks, verdicts = {}, {}
+    for soften in (True, False):
+        attacked = replace(attack, soften=soften)(model, stolen)
+        watermark.set_model(attacked)
+        marks[soften] = watermark.watermark_accuracy()
+        verdicts[soften] = tfmark.verify(attacked, watermark.key).status
+    assert marks[False] > marks[True] + 0.3
+    assert verdicts == {True: "not shown", False: "owned"}
+
+
+def test_what_callbacks_keep_at_the_end_of_an_epoch_is_hardened(digits, make_key, tmp_path):
+    watermark = tfmark.WatermarkCallback(make_key(), inject_every=2, robust=True)
+    save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
+    best = keras.callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
+    model = trained(digits, [watermark, save, best], epochs=3)
+    for kept in (model, *(keras.saving.load_model(path) for path in tmp_path.iterdir())):
+        assert set(tfmark.harden(kept).values()) == {1.0}
+
+
+def test_training_goes_as_without(digits, make_key):
+    """Also where the same callback watches a second training."""
+    results = []
+    for robust in (False, True):
+        watermark = tfmark.WatermarkCallback(make_key(), robust=robust)
+        model = trained(digits, [watermark])
+        continue_training(model, digits, [watermark])
+        results.append(model.predict(digits.x_test, verbose=0))
+    np.testing.assert_allclose(*results, atol=1e-3)
+
+
+def test_a_model_that_cannot_be_hardened(digits, make_key):
+    with pytest.raises(tfmark.TfmarkError, match="batch normalisation follows"):
+        tfmark.harden(small_cnn())
+    with pytest.raises(tfmark.TfmarkError, match="batch normalisation follows"):
+        tfmark.harden(keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization()]))
+    watermark = tfmark.WatermarkCallback(make_key(), robust=True)
+    with pytest.warns(UserWarning, match="cannot be hardened"):
+        trained(digits, [watermark], 1, make=small_cnn)

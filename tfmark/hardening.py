@@ -1,0 +1,163 @@
+"""Weights of other sizes for the same function, so that fine-tuning moves it less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfmark.errors import InvalidArgumentError
+from tfmark.model_chains import followers, is_homogeneous, is_linear, kernel_of
+
+NORM = 16.0  # of filters in front of batch normalisation: steps turn them 256 times less than at 1
+
+Factors = dict[str, float]  # of layers by their path
+
+
+def harden(model: Any) -> Factors:
+    """Make fine-tuning move a model less, without changing what the model answers.
+
+    Batch normalisation divides by the size of what it is given. So kernel and bias of the layer in
+    front of it can be multiplied by any factor: with the moving statistics multiplied along, the
+    model computes what it did. But a step of gradient descent now turns the kernel less, by the
+    square of the factor. Fine-tuning at the usual learning rates then leaves the features where
+    they are, and the marks with them.
+
+    What it still moves are the last layer and the few weights of the normalisations. Between the
+    last of these and a dense layer with nothing but ReLU, pooling and the like in between, size can
+    be shifted from one to the other. It is shifted to where a step on both moves the scores least.
+
+    Do it when training is over, as it slows down your own training too; `tfmark.soften` before
+    training on. A thief who knows of it can do that as well.
+
+    Example:
+    ```python
+    model.fit(train.apply(tfmark.inject(key, ratio=0.1, robust=True)), epochs=10)
+    tfmark.harden(model)
+    model.export("served/digits/1")
+    ```
+
+    Args:
+        model: a built `keras.Model`, sequential or functional, which is changed in place. Models
+            inside of it count, also those inside of a subclassed one.
+
+    Returns:
+        The factor that each kernel was multiplied by, by the path of its layer. Factors are powers
+        of two, so that kernels lose no precision.
+
+    Raises:
+        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation alone
+            follows.
+
+    Reference:
+        van Laarhoven, "L2 Regularization versus Batch and Weight Normalization", 2017, for the
+        effective learning rate of weights that are normalised. Dinh et al., "Sharp Minima Can
+        Generalize For Deep Nets", ICML 2017, for sizes shifted across ReLU.
+    """
+    return _resize(model, lambda layer, _: NORM / _length(layer), _balance)
+
+
+def soften(model: Any) -> Factors:
+    """Bring the weights of a model back to usual sizes, without changing what it answers.
+
+    Filters in front of batch normalisation get length 1, scales of batch normalisation in front of
+    a dense layer size 1: the root of the mean square of both, within a factor of the root of two.
+
+    Args:
+        model: see `tfmark.harden`.
+
+    Returns:
+        See `tfmark.harden`.
+
+    Raises:
+        InvalidArgumentError: see `tfmark.harden`.
+    """
+    return _resize(model, lambda layer, _: 1 / _length(layer), lambda _, before: _size(before))
+
+
+def _resize(
+    model: Any,
+    in_front: Callable[[Any, Any], float],
+    behind: Callable[[Any, Any], float],
+) -> Factors:
+    """Multiply kernels in front of and behind of batch normalisation as two functions say."""
+    factors = {layer.path: _power(in_front(layer, norm)) for layer, norm in fronts(model)}
+    if not factors:
+        raise InvalidArgumentError(
+            "Expected a built, sequential or functional model in which batch normalisation follows "
+            f"a convolution or a dense layer. Received: {type(model).__name__} {model.name!r}"
+        )
+    factors |= {layer.path: _power(behind(layer, norm)) for layer, norm in heads(model)}
+    multiply(model, factors)
+    return factors
+
+
+def multiply(model: Any, factors: Factors) -> None:
+    """Multiply kernels by their factors, and what keeps the function along."""
+    for layer, norm in fronts(model):
+        factor = factors[layer.path]
+        for variable in (kernel_of(layer), layer.bias, norm.moving_mean):
+            if variable is not None:
+                variable.assign(variable.value * factor)
+        # What is divided by is the root of the variance and epsilon.
+        variance = norm.moving_variance
+        variance.assign((variance.value + norm.epsilon) * factor**2 - norm.epsilon)
+    for layer, norm in heads(model):
+        factor = factors[layer.path]
+        layer.kernel.assign(layer.kernel.value * factor)
+        for variable in (norm.gamma, norm.beta):
+            variable.assign(variable.value / factor)
+
+
+def fronts(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Layers that batch normalisation alone follows, each with it."""
+    for layer, after in followers(model):
+        if is_linear(layer) and isinstance(after[0], keras.layers.BatchNormalization):
+            yield layer, after[0]
+
+
+def heads(model: Any) -> Iterator[tuple[Any, Any]]:
+    """Dense layers that are not normalised, each with the batch normalisation it lives on."""
+    normalised = {layer.path for layer, _ in fronts(model)}
+    for norm, after in followers(model):
+        if isinstance(norm, keras.layers.BatchNormalization) and norm.scale and norm.center:
+            head = next((layer for layer in after if not is_homogeneous(layer)), None)
+            if isinstance(head, keras.layers.Dense) and head.path not in normalised:
+                yield head, norm
+
+
+def _balance(head: Any, norm: Any) -> float:
+    """The factor at which a step on the head moves the scores as far as one on its inputs' scales.
+
+    One moves them by the squares of its inputs, the other by the squares of the kernel. Behind ReLU
+    half of what is normalised is left.
+    """
+    kernel, gamma, beta = map(_array, (head.kernel, norm.gamma, norm.beta))
+    inputs = len(kernel) * np.mean(gamma**2 + beta**2) / 2
+    weights = np.sum(kernel**2) / kernel.shape[1]
+    return float((inputs / weights) ** 0.25) if weights > 0 else 1.0
+
+
+def _size(norm: Any) -> float:
+    return float(np.sqrt(np.mean(_array(norm.gamma) ** 2)))
+
+
+def _length(layer: Any) -> float:
+    """The root of the mean square of the lengths of its filters."""
+    kernel = _array(kernel_of(layer))
+    filters = kernel.shape[-1]
+    if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
+        filters *= kernel.shape[-2]
+    return math.sqrt(np.sum(kernel**2) / filters)
+
+
+def _array(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable).astype(np.float64)
+
+
+def _power(factor: float) -> float:
+    """The nearest power of two; 1 where weights are zero or out of bounds."""
+    return 2.0 ** round(math.log2(factor)) if 0 < factor < math.inf else 1.0
