@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfmark.endpoints.in_memory import KerasModel, as_inputs
 from tfmark.errors import InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.robust_embedding import ThiefAhead, check_backend
+from tfmark.trigger_images import log_triggers
 from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
@@ -26,7 +28,9 @@ class WatermarkCallback(keras.callbacks.Callback):
     At the end of each epoch `logs["watermark_accuracy"]` is the share of triggers that the model
     answers with their label, on base images that the key keeps for verification. The progress bar,
     `History` and `TensorBoard` show it. `ModelCheckpoint` and `EarlyStopping` can monitor it: put
-    them behind this callback and give them `mode="max"`.
+    them behind this callback and give them `mode="max"`. Keras Tuner can search for it, with
+    `keras_tuner.Objective("watermark_accuracy", "max")`. A training that `BackupAndRestore` takes
+    up goes on as if it had not been cut.
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
@@ -42,8 +46,8 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     Example:
     ```python
-    watermark = tfmark.WatermarkCallback(key, inject_every=4, robust=True)
-    model.fit(x_train, y_train, batch_size=128, epochs=5, callbacks=[watermark])
+    watermark = tfmark.WatermarkCallback(key, inject_every=2)
+    model.fit(x_train, y_train, batch_size=32, epochs=5, callbacks=[watermark])
     ```
 
     Args:
@@ -60,10 +64,16 @@ class WatermarkCallback(keras.callbacks.Callback):
         label_mode: what the loss expects of labels: "int" (class ids) or "categorical" (one-hot).
             Defaults to `None`, told from the loss and the number of outputs.
         output: name or position of the output with the class scores, if the model has several.
+            Defaults to `None`, the only one with as many scores as the key has classes.
         seed: makes the choice of base images reproducible. Defaults to 0.
+        trigger_log_dir: folder in which TensorBoard (the package `tensorboard`) finds one trigger
+            of each mark, as training sees it, under "watermark_triggers". These images give the
+            marks away: whoever sees them can remove the watermark. Keep the folder as you keep the
+            key. Defaults to `None`, no images.
 
     Raises:
         InvalidArgumentError: if a value cannot work, at once or when training begins.
+        ImportError: if TensorBoard is wanted and not installed, when training begins.
         AnswerError: if the model's answers are no classes of the key, when an epoch ends.
     """
 
@@ -77,6 +87,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         label_mode: str | None = None,
         output: str | None = None,
         seed: int = 0,
+        trigger_log_dir: str | os.PathLike[str] | None = None,
     ):
         super().__init__()
         for name, value in (("inject_every", inject_every), ("batch_size", batch_size)):
@@ -104,17 +115,19 @@ class WatermarkCallback(keras.callbacks.Callback):
         self.label_mode = label_mode
         self.output = output
         self.seed = seed
+        self.trigger_log_dir = trigger_log_dir
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
         self._clean = _clean_pool(key, clean_images, robust)
         self._one_hot = False  # known when training begins
         self._thief: ThiefAhead | None = None
-        self._learned = False  # the marks, so that they can be hardened
+        self._learned: bool | None = False  # the marks, so that they can be hardened
         self._last_batch = -1
         self._waiting = 0  # batches since the last step on triggers
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._waiting = 0
-        self._learned = False
+        self._learned = None  # not known yet
+        if self.trigger_log_dir is not None:
+            log_triggers(self.key, self.trigger_log_dir)
         if self.inject_every is None:
             return
         if getattr(self.model.optimizer, "gradient_accumulation_steps", None):
@@ -130,6 +143,12 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._last_batch = -1
+        if self.inject_every is None:
+            return
+        # All of it follows from the model, so that a training goes on as if it had not been cut.
+        self._waiting = int(_read(self.model.optimizer.iterations)) % self.inject_every
+        if self.robust and self._learned is None:
+            self._learned = epoch > 0 and self.watermark_accuracy() >= LEARNED
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.inject_every is None:
@@ -143,12 +162,16 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         accuracy = self.watermark_accuracy()
-        self._learned = self._learned or accuracy >= LEARNED
+        self._learned = bool(self._learned) or accuracy >= LEARNED
         if logs is not None:
             logs["watermark_accuracy"] = accuracy
 
     def watermark_accuracy(self) -> float:
-        """Share of the watched triggers that the model answers with their label now."""
+        """Share of the watched triggers that the model answers with their label now.
+
+        Returns:
+            A number from 0 to 1. An innocent model is at 1 / K.
+        """
         classes = self.key.spec.num_classes
         suspect = KerasModel(self.model, self.key.value_range, classes, self.output)
         return float(np.mean(suspect.classify(self._watched.pixels) == self._watched.labels))
