@@ -44,6 +44,12 @@ def key_file(tmp_path_factory):
     return folder / "owner.tfmark"
 
 
+def test_help_says_what_each_command_does_in_one_line():
+    listed = run("--help").output.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(main.commands)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
 @pytest.mark.parametrize("source", ["images.npy", "images.npz", "named.npz", "folder"])
 def test_keygen_from_each_source(tmp_path, source):
     pixels = images(100)

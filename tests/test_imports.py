@@ -119,6 +119,20 @@ except ImportError as error:
     assert name in told
 
 
+def test_help_needs_no_tensorflow():
+    """`help(tfmark)` looks at all that `dir` lists, and would fail on what cannot be loaded."""
+    without, shown = python("""
+import json, pydoc, sys
+sys.modules["tensorflow"] = sys.modules["keras"] = None
+import tfmark
+text = pydoc.plain(pydoc.render_doc(tfmark))
+print(json.dumps([dir(tfmark), [name for name in dir(tfmark) if f" {name}(" in text]]))
+""")
+    needing = {"WatermarkCallback", "WeightMark", "inject", "mark_weights", "robustness"}
+    assert set(tfmark.__all__) - set(without) == needing
+    assert set(without) - set(shown) <= {"__version__"}
+
+
 def test_all_is_complete_and_each_name_is_there():
     for name in tfmark.__all__:
         assert getattr(tfmark, name) is not None

@@ -1,4 +1,30 @@
-"""tfmark: prove that a Keras model is yours when somebody else serves it.
+"""Prove that a Keras model is yours when somebody else serves it.
+
+Embed a secret watermark while `model.fit` runs:
+
+    key = tfmark.WatermarkKey.generate(scheme="noise", image_shape=(28, 28, 1), num_classes=10,
+                                       base_images=x_train[:512])
+    key.save("owner.tfmark")   # keep it secret; publish `key.commitment` before the model
+    model.fit(train.apply(tfmark.inject(key)), epochs=5, callbacks=[tfmark.WatermarkCallback(key)])
+
+Ask a suspect later, over its prediction API alone:
+
+    verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key)
+    verdict.owned, verdict.p_value, print(verdict)
+
+Prove it to somebody who trusts neither side:
+
+    tfmark.verify("http://localhost:8501/v1/models/digits", key, evidence="evidence.zip")
+    tfmark.audit("evidence.zip", tsa_ca="authority.pem")
+
+The rest, by purpose:
+
+    embedding       WatermarkKey, inject, WatermarkCallback, default_num_marks, Mark, TriggerSet
+    asking          verify, Verdict, endpoint_from, Endpoint, align
+    proving         audit, Audit, Evidence
+    in the weights  mark_weights, WeightMark, verify_weights, WeightVerdict
+    trying it out   serve, robustness, RobustnessReport; tfmark.attacks
+    errors          TfmarkError; tfmark.errors
 
 Each name is loaded when it is first used: verifying a remote model imports no TensorFlow.
 """
@@ -63,6 +89,14 @@ _MODULES = {
     "verify_weights": "weight_verification",
 }
 
+_NEED = {
+    "WatermarkCallback": "keras",
+    "WeightMark": "keras",
+    "inject": "tensorflow",
+    "mark_weights": "keras",
+    "robustness": "keras",
+}
+
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are those of the table
 
 
@@ -81,4 +115,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    """What can be loaded here: `help(tfmark)` and completion would fail on anything else."""
+    from importlib.util import find_spec
+
+    return sorted(name for name in __all__ if name not in _NEED or find_spec(_NEED[name]))

@@ -72,18 +72,33 @@ def align(endpoint: Endpoint, images: Pixels, labels: Any, num_classes: int) -> 
     answered with their own: by optimal assignment if the suspect has no more classes than the key
     (Kuhn 1955), else each to the class whose images get it most often.
 
+    Example:
+    ```python
+    >>> class Shifted:  # a suspect that calls a 0 a 1, a 1 a 2, ...
+    ...     def classify(self, images):
+    ...         return (model.predict(images, verbose=0).argmax(axis=-1) + 1) % 10
+    >>> tfmark.align(Shifted(), x_test, y_test, num_classes=10).classes[3]
+    2
+    ```
+
     Args:
         endpoint: the suspect; its class ids may be any numbers from 0 up.
         images: clean images, uint8 of shape (n, *image_shape) on the grid of 0..255.
-        labels: their classes, integers of shape (n,), 0 to `num_classes - 1`.
+        labels: their classes, integers of shape (n,), 0 to `num_classes - 1`. Of each class the
+            first 20 images are asked about.
         num_classes: number of classes K of the key.
 
     Returns:
-        The `Alignment`.
+        An `Alignment` with `classes` (the key's class for each of the suspect's), `agreement` (the
+        share of the images that are answered accordingly), and `sentence`, in words.
 
     Raises:
         InvalidArgumentError: if the labels are no such classes.
         EndpointError: if the suspect could not be asked.
+        ModuleNotFoundError: if SciPy is not installed.
+
+    Reference:
+        Kuhn, "The Hungarian Method for the Assignment Problem", 1955.
     """
     truth = _check(images, labels, num_classes)
     chosen = _some_of_each(truth)

@@ -49,9 +49,9 @@ def robustness(
 
     Example:
     ```python
-    report = tfmark.robustness(model, key, (x_train, y_train, x_test, y_test), strength="strong")
-    print(report.table())
-    print(report.summary)
+    data = (x_train, y_train, x_test, y_test)
+    report = tfmark.robustness(model, key, data, attacks=["prune-global", "inputs"])
+    print(report)
     report.plot("robustness.png")
     ```
 

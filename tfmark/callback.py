@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
 from tfmark.marks.affine import FAINTEST
+from tfmark.trigger_images import log_triggers
 from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
@@ -25,7 +27,9 @@ class WatermarkCallback(keras.callbacks.Callback):
     At the end of each epoch `logs["watermark_accuracy"]` is the share of triggers that the model
     answers with their label, on base images that the key keeps for verification. The progress bar,
     `History` and `TensorBoard` show it. `ModelCheckpoint` and `EarlyStopping` can monitor it: put
-    them behind this callback and give them `mode="max"`.
+    them behind this callback and give them `mode="max"`. Keras Tuner can search for it, with
+    `keras_tuner.Objective("watermark_accuracy", "max")`. A training that `BackupAndRestore` takes
+    up goes on as if it had not been cut.
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
@@ -40,8 +44,8 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     Example:
     ```python
-    watermark = tfmark.WatermarkCallback(key, inject_every=4, robust=True)
-    model.fit(x_train, y_train, batch_size=128, epochs=5, callbacks=[watermark])
+    watermark = tfmark.WatermarkCallback(key, inject_every=2)
+    model.fit(x_train, y_train, batch_size=32, epochs=5, callbacks=[watermark])
     ```
 
     Args:
@@ -55,10 +59,16 @@ class WatermarkCallback(keras.callbacks.Callback):
         label_mode: what the loss expects of labels: "int" (class ids) or "categorical" (one-hot).
             Defaults to `None`, told from the loss and the number of outputs.
         output: name or position of the output with the class scores, if the model has several.
+            Defaults to `None`, the only one with as many scores as the key has classes.
         seed: makes the choice of base images reproducible. Defaults to 0.
+        trigger_log_dir: folder in which TensorBoard (the package `tensorboard`) finds one trigger
+            of each mark, as training sees it, under "watermark_triggers". These images give the
+            marks away: whoever sees them can remove the watermark. Keep the folder as you keep the
+            key. Defaults to `None`, no images.
 
     Raises:
         InvalidArgumentError: if a value cannot work, at once or when training begins.
+        ImportError: if TensorBoard is wanted and not installed, when training begins.
         AnswerError: if the model's answers are no classes of the key, when an epoch ends.
     """
 
@@ -71,6 +81,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         label_mode: str | None = None,
         output: str | None = None,
         seed: int = 0,
+        trigger_log_dir: str | os.PathLike[str] | None = None,
     ):
         super().__init__()
         for name, value in (("inject_every", inject_every), ("batch_size", batch_size)):
@@ -91,6 +102,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         self.label_mode = label_mode
         self.output = output
         self.seed = seed
+        self.trigger_log_dir = trigger_log_dir
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
         self._clean = key.clean_images(key.base_images.shape[0] * key.base_images.shape[1])
         self._one_hot = False  # known when training begins
@@ -99,7 +111,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._waiting = 0  # batches since the last step on triggers
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._waiting = 0
+        if self.trigger_log_dir is not None:
+            log_triggers(self.key, self.trigger_log_dir)
         if self.inject_every is None:
             return
         if getattr(self.model.optimizer, "gradient_accumulation_steps", None):
@@ -116,6 +129,9 @@ class WatermarkCallback(keras.callbacks.Callback):
         if self._factors:
             multiply(self.model, {path: 1 / factor for path, factor in self._factors.items()})
             self._factors = {}
+        if self.inject_every is not None:
+            # It follows from the model, so that a training goes on as if it had not been cut.
+            self._waiting = int(_read(self.model.optimizer.iterations)) % self.inject_every
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.inject_every is None:
@@ -134,7 +150,11 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._harden()
 
     def watermark_accuracy(self) -> float:
-        """Share of the watched triggers that the model answers with their label now."""
+        """Share of the watched triggers that the model answers with their label now.
+
+        Returns:
+            A number from 0 to 1. An innocent model is at 1 / K.
+        """
         classes = self.key.spec.num_classes
         suspect = KerasModel(self.model, self.key.value_range, classes, self.output)
         return float(np.mean(suspect.classify(self._watched.pixels) == self._watched.labels))

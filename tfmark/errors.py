@@ -23,7 +23,19 @@ from __future__ import annotations
 
 
 class TfmarkError(Exception):
-    """Base class of all errors that tfmark raises on purpose."""
+    """Base class of all errors that tfmark raises on purpose.
+
+    Those of wrong values are a `ValueError` as well. All of them are in `tfmark.errors`.
+
+    Example:
+    ```python
+    >>> try:
+    ...     tfmark.inject(key, ratio=3)
+    ... except tfmark.TfmarkError as error:
+    ...     print(error)
+    Invalid value for argument `ratio`. Expected a number above 0 and up to 1. Received: ratio=3
+    ```
+    """
 
 
 class InvalidArgumentError(TfmarkError, ValueError):
@@ -82,8 +94,8 @@ class UnreachableError(EndpointError):
     """There was no connection, or no answer in time.
 
     Args:
-        message: What went wrong.
-        passing: Whether trying again could help.
+        message: what went wrong.
+        passing: whether trying again could help. Defaults to `True`.
     """
 
     def __init__(self, message: str, passing: bool = True):
@@ -95,8 +107,8 @@ class RefusedError(EndpointError):
     """The suspect's server answered with an HTTP error status.
 
     Args:
-        message: What went wrong.
-        status: The HTTP status.
+        message: what went wrong.
+        status: the HTTP status.
     """
 
     def __init__(self, message: str, status: int):

@@ -30,8 +30,9 @@ def inject(
 
     Example:
     ```python
-    train = tf.data.Dataset.from_tensor_slices((x_train, y_train)).shuffle(10_000).batch(128)
-    model.fit(train.apply(tfmark.inject(key)), epochs=5)
+    train = tf.data.Dataset.from_tensor_slices((x_train, y_train)).shuffle(10_000).batch(32)
+    train = train.apply(tfmark.inject(key)).prefetch(tf.data.AUTOTUNE)
+    model.fit(train, epochs=5, callbacks=[tfmark.WatermarkCallback(key)])
     ```
 
     Args:
@@ -128,6 +129,8 @@ def _layout(element_spec: Any, key: WatermarkKey) -> _Layout:
             f"{(None, *shape)}: apply it behind `.batch()`. Received: {element_spec}"
         )
 
+    if isinstance(element_spec, dict):
+        raise refuse("its elements are dicts (with TFDS: `tfds.load(..., as_supervised=True)`)")
     if not (isinstance(element_spec, tuple) and len(element_spec) in (2, 3)):
         raise refuse("its elements are not tuples of two or three")
     x, y, *weights = (tf.nest.flatten(part) for part in element_spec)

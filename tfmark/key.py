@@ -30,7 +30,8 @@ class WatermarkKey:
     """The owner's secret, and the marks that follow from it.
 
     Make one with `WatermarkKey.generate()` or `WatermarkKey.load()`. Whoever has the key can verify
-    the watermark, and also remove it: keep it like a private key.
+    the watermark, and also remove it: keep it like a private key. `repr(key)` shows public facts
+    alone.
 
     Args:
         secret: 32 bytes.
@@ -89,10 +90,11 @@ class WatermarkKey:
 
         Example:
         ```python
-        key = tfmark.WatermarkKey.generate(
-            scheme="content", text="ACME", image_shape=(28, 28, 1), num_classes=10,
-            base_images=x_train[:512],
-        )
+        >>> key = tfmark.WatermarkKey.generate(
+        ...     scheme="noise", image_shape=(8, 8, 1), num_classes=10, base_images=x_train[:512]
+        ... )
+        >>> key.spec.num_marks
+        48
         ```
 
         Args:
@@ -103,18 +105,22 @@ class WatermarkKey:
             base_images: array of shape (n, *image_shape) of ordinary images as they enter the
                 model, or as integers from 0 to 255; at least two for each mark. Half of them are
                 kept for verification, and `inject` never marks those. The unrelated scheme takes
-                no more from them than the `value_range`.
+                no more from them than the `value_range`, and needs none where that is given.
+                Defaults to `None`.
             num_marks: number of marks. Defaults to `tfmark.default_num_marks(num_classes)`, 48 for
                 ten classes.
             value_range: (lowest, highest) value of a pixel as it enters the model, such as
-                (0, 255), (0, 1) or (-1, 1). Inferred from `base_images` where that is safe.
-            text: what the content scheme writes, in capitals. Required there.
+                (0, 255), (0, 1) or (-1, 1). Defaults to `None`, told from `base_images` where that
+                is safe.
+            text: what the content scheme writes, in capitals. Required there. Defaults to `None`.
             unrelated_images: (images, class_ids) for the unrelated scheme, such as MNIST digits for
                 a CIFAR-10 model; at least 8 images of each class id, up to 1024 are kept. Defaults
-                to symbols of an invented alphabet.
+                to `None`, symbols of an invented alphabet.
             owner: who says that the model is theirs, such as "ACME Ltd, London". It is bound by the
-                commitment: nobody else can present proofs made with this key as their own.
-            secret: 32 bytes, to make the same key again. Defaults to new ones from the system.
+                commitment: nobody else can present proofs made with this key as their own. Defaults
+                to "", nobody is named.
+            secret: 32 bytes, to make the same key again. Defaults to `None`, new ones from the
+                system.
 
         Returns:
             A `WatermarkKey`.
@@ -138,6 +144,11 @@ class WatermarkKey:
     ) -> None:
         """Write the key to a file that only its owner may read (mode 0600).
 
+        Example:
+        ```python
+        key.save("owner.tfmark", passphrase="seven sleepy otters")
+        ```
+
         Args:
             path: where to write.
             overwrite: whether an existing file may be replaced. Defaults to `False`. What a file of
@@ -147,6 +158,7 @@ class WatermarkKey:
         Raises:
             KeyFileExistsError: if the file exists and `overwrite` is `False`.
             InvalidArgumentError: if the passphrase is empty or of the wrong type.
+            OSError: if it cannot be written.
         """
         lock = None if passphrase is None else Lock.new()
         facts = PublicKeyFacts(self.spec, self.public, self.records, lock)
@@ -158,9 +170,19 @@ class WatermarkKey:
     def load(cls, path: str | os.PathLike[str], passphrase: str | None = None) -> WatermarkKey:
         """Read a key from a file.
 
+        Example:
+        ```python
+        >>> key.save("owner.tfmark")
+        >>> tfmark.WatermarkKey.load("owner.tfmark").commitment == key.commitment
+        True
+        ```
+
         Args:
             path: where it is.
-            passphrase: what opens it. Not looked at if the file is not locked.
+            passphrase: what opens it. Defaults to `None`. Not looked at if the file is not locked.
+
+        Returns:
+            The `WatermarkKey`.
 
         Raises:
             PassphraseError: if the file is locked, and not with this passphrase.
@@ -224,6 +246,16 @@ class WatermarkKey:
     def triggers(self, per_mark: int = 1, split: str = "verification") -> TriggerSet:
         """Put the marks on base images: first each mark once, in order, then each again, and so on.
 
+        Example:
+        ```python
+        >>> triggers = key.triggers(per_mark=5)
+        >>> triggers.images.shape
+        (120, 8, 8, 1)
+        >>> answers = model.predict(triggers.images, verbose=0).argmax(axis=-1)
+        >>> float(np.mean(answers == triggers.labels)) > 0.95
+        True
+        ```
+
         Args:
             per_mark: number of triggers of each mark, on different base images while there are
                 enough. Defaults to 1.
@@ -254,12 +286,27 @@ class WatermarkKey:
         """Triggers of the marks that were not opened yet, in the order in which they are asked.
 
         Each stands on the base image of its first trigger in `triggers()`: no mark has two.
+
+        Returns:
+            A `TriggerSet` of one trigger for each such mark.
         """
         indices = np.arange(self.records.opened, self.spec.num_marks)
         return self.render(indices, indices // self.spec.base_groups, "verification")
 
     def render(self, indices: Ints, slots: Ints, split: str, strengths: Any = None) -> TriggerSet:
-        """Put marks `indices` on base images `slots` (modulo their number) of a split."""
+        """Put some marks on some base images.
+
+        Args:
+            indices: int64 array of shape (n,), the index of each trigger's mark.
+            slots: int64 array of shape (n,), the number of its base image, modulo how many there
+                are.
+            split: "verification" or "embedding"; see `triggers`.
+            strengths: float32 array of shape (n,), from 0 for no mark to 1 for all of it. Defaults
+                to `None`, all of it.
+
+        Returns:
+            A `TriggerSet` of n triggers.
+        """
         spec = self.spec
         kept = spec.num_verification
         pool = self.base_images[:, :kept] if split == "verification" else self.base_images[:, kept:]
@@ -277,6 +324,9 @@ class WatermarkKey:
     def clean_images(self, count: int) -> npt.NDArray[np.float32]:
         """Base images for embedding, without a mark, in the scale of the training pipeline.
 
+        Args:
+            count: the most images that are wanted.
+
         Returns:
             A float32 array of shape (n, *image_shape), n at most `count`.
         """
@@ -293,11 +343,25 @@ class WatermarkKey:
         )
 
     def subkey(self, index: int) -> bytes:
-        """The secret of one mark: whoever has it has the mark, and nothing else."""
+        """The secret of one mark: whoever has it has the mark, and nothing else.
+
+        Args:
+            index: index of the mark.
+
+        Returns:
+            32 bytes.
+        """
         return derivation.subkey(self._secret, index)
 
     def sign(self, content: bytes) -> bytes:
-        """The owner's signature under some content, which `public.signer` checks, 64 bytes."""
+        """Sign some content as the owner; `public.signer` checks it.
+
+        Args:
+            content: any bytes.
+
+        Returns:
+            An Ed25519 signature, 64 bytes.
+        """
         return sign(derivation.signing_key(self._secret), content)
 
     def _stream(self, index: int) -> derivation.Stream:

@@ -62,6 +62,16 @@ class Row:
 class RobustnessReport:
     """What `tfmark.robustness` found. `str(report)` is the table and the summary.
 
+    Example:
+    ```python
+    >>> data = (x_train, y_train, x_test, y_test)
+    >>> report = tfmark.robustness(model, key, data, attacks=["weight-noise", "bit-depth"])
+    >>> [row.attack for row in report.rows]
+    ['none', 'weight-noise', 'bit-depth']
+    >>> report.survives
+    True
+    ```
+
     Attributes:
         rows: the stolen model as it is, then one row for each attack.
         strength: "mild" or "strong".
@@ -96,7 +106,14 @@ class RobustnessReport:
         return _owned(self.stolen) and not self._killed(useful=True)
 
     def is_useful(self, row: Row) -> bool:
-        """Whether the model is within 5 points of the stolen model's test accuracy."""
+        """Whether the model is within 5 points of the stolen model's test accuracy.
+
+        Args:
+            row: one of `rows`.
+
+        Returns:
+            `True` or `False`; `False` as well for an attack that was not possible.
+        """
         before, after = self.stolen.test_accuracy, row.test_accuracy
         return before is not None and after is not None and after >= before - USEFUL_WITHIN - 1e-9
 
@@ -106,7 +123,11 @@ class RobustnessReport:
         return " ".join(filter(None, (self._suspicion(), self._outcome(), self._left_out())))
 
     def table(self) -> str:
-        """The rows as a table in Markdown, aligned so that it can be read as it is."""
+        """The rows as a table in Markdown, aligned so that it can be read as it is.
+
+        Returns:
+            A text of one line for each row, below two lines of head.
+        """
         cells = [list(COLUMNS), *(row.cells() for row in self.rows)]
         widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
         left = {0, 1, 5}
@@ -124,7 +145,11 @@ class RobustnessReport:
         return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All of it, for JSON.
+
+        Returns:
+            A dict of the facts, the summary, and one dict for each row.
+        """
         rows = [
             asdict(row)
             | {

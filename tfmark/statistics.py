@@ -118,6 +118,18 @@ def default_num_marks(num_classes: int) -> int:
     100. With two classes 60 % is hardly more than chance and would take some 2,000 marks; there the
     number stops at 256, which needs a watermark accuracy of 75 %.
 
+    Example:
+    ```python
+    >>> tfmark.default_num_marks(10), tfmark.default_num_marks(100)
+    (48, 24)
+    ```
+
+    Args:
+        num_classes: number of classes K, at least 2.
+
+    Returns:
+        The number of marks, at most 256.
+
     Raises:
         InvalidArgumentError: if there are fewer than two classes.
     """

@@ -25,6 +25,15 @@ def rounded_up(number: float) -> float:
 class Verdict:
     """What `tfmark.verify` found. `str(verdict)` says it in plain words.
 
+    Example:
+    ```python
+    >>> verdict = tfmark.verify(model, key)
+    >>> verdict.status, verdict.p_value <= verdict.alpha
+    ('owned', True)
+    >>> tfmark.verify(innocent, key).status
+    'not shown'
+    ```
+
     Attributes:
         status: "owned", "not shown", or "inconclusive" (the suspect could not be asked properly).
         p_value: anytime-valid p-value, 1 / (highest evidence), at most 1. The probability that a
@@ -95,7 +104,11 @@ class Verdict:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All facts, for JSON."""
+        """All facts, for JSON.
+
+        Returns:
+            A dict of the attributes, `owned` and `sentence`.
+        """
         return asdict(self) | {"owned": self.owned, "sentence": self.sentence}
 
     def __str__(self) -> str:

@@ -52,8 +52,9 @@ def verify(
 
     Example:
     ```python
-    verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key)
-    print(verdict.owned, verdict.p_value, verdict)
+    >>> verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key)
+    >>> verdict.owned, verdict.queries
+    (True, 10)
     ```
 
     Args:
@@ -62,16 +63,17 @@ def verify(
         key: the owner's `WatermarkKey`.
         alpha: the highest tolerable probability of accusing a model that was made without the key.
             Defaults to 1e-9.
-        max_queries: the most questions about triggers that may be asked. Defaults to the number of
-            marks.
+        max_queries: the most questions about triggers that may be asked. Defaults to `None`, the
+            number of marks.
         clean: clean images and their class ids, for a suspect that numbers its classes in another
             way. They are asked first, to align the classes (see `tfmark.align`). Images are scaled
-            as in training, or uint8.
+            as in training, or uint8. Defaults to `None`, the suspect's classes are the key's.
         evidence: where to write the evidence (a .zip file) that a third party can check with
             `tfmark.audit`. It opens the marks that were asked: the key, and its file, remember
             them, and the next question begins with other ones. Defaults to `None`: no mark is
             opened.
-        report: where to write the same as a page for people (.html). Opens marks as well.
+        report: where to write the same as a page for people (.html). Opens marks as well. Defaults
+            to `None`.
         **options: for an address, the options of `tfmark.endpoint_from`: `signature`, `output`,
             `version`, `headers`, `timeout`, ... Of these `output` also names that of a Keras model.
 
@@ -83,6 +85,11 @@ def verify(
         InvalidArgumentError: if an argument cannot work, or the key has too few marks for `alpha`.
         EvidenceError: if the evidence would be too large.
         FileExistsError: if there is a file where evidence or report should be.
+        OSError: if one of them, or the key's own record of opened marks, cannot be written.
+
+    Reference:
+        Ville, 1939, for the bound on evidence that is looked at after each answer; Zhang et al.,
+        ASIACCS 2018, for asking a remote model about triggers.
     """
     dialect, connection = split_options(dict(options))
     witness = None

@@ -30,11 +30,12 @@ class WeightMark(keras.regularizers.Regularizer):
 
     Example:
     ```python
-    keras.layers.Conv2D(128, 3, kernel_regularizer=tfmark.WeightMark(key))
+    layer = keras.layers.Dense(128, kernel_regularizer=tfmark.WeightMark(key))
     ```
 
     Args:
-        key: the owner's `WatermarkKey`; `None`, as in a model that was loaded, adds nothing.
+        key: the owner's `WatermarkKey`. Defaults to `None`, as in a model that was loaded, which
+            adds nothing.
         bits: number of bits, a multiple of 8. The kernel needs at least as many averaged weights:
             256 bits fit into a 3x3 convolution of 29 input channels or a dense layer of 256 inputs.
             Defaults to 256.
@@ -69,11 +70,23 @@ class WeightMark(keras.regularizers.Regularizer):
         self._towards: dict[int, Any] = {}
 
     def __call__(self, x: Any) -> Any:
+        """The loss of a kernel.
+
+        Args:
+            x: the kernel, a tensor of any shape that can hold the bits.
+
+        Returns:
+            A float32 scalar.
+        """
         loss = self.strength * self._bit_loss(ops.cast(x, "float32"))
         return loss if self.regularizer is None else loss + self.regularizer(x)
 
     def get_config(self) -> dict[str, Any]:
-        """All but the key."""
+        """All but the key.
+
+        Returns:
+            A dict of the other arguments, as Keras saves it with a model.
+        """
         return {
             "bits": self.bits,
             "strength": self.strength,
@@ -118,19 +131,19 @@ def mark_weights(
 
     Example:
     ```python
-    model = keras.applications.MobileNetV2(weights="imagenet")
-    layer = tfmark.mark_weights(model, key)
-    model.compile(...)
-    model.fit(...)
-    tfmark.verify_weights(model, key, layer=layer)
+    >>> layer = tfmark.mark_weights(model, key)
+    >>> model.compile("adam", "sparse_categorical_crossentropy")
+    >>> history = model.fit(x_train, y_train, epochs=3, verbose=0)
+    >>> tfmark.verify_weights(model, key, layer=layer).owned
+    True
     ```
 
     Args:
         model: a Keras model.
         key: the owner's `WatermarkKey`.
         layer: name of the layer; one with several kernels is marked in the largest. Defaults to
-            the one with the largest convolution of at least two averaged weights for each bit, or
-            else with the largest kernel.
+            `None`: the one with the largest convolution of at least two averaged weights for each
+            bit, or else with the largest kernel.
         bits: number of bits, a multiple of 8. Defaults to 256.
         strength: weight of the loss. Defaults to 0.001.
 
@@ -139,6 +152,9 @@ def mark_weights(
 
     Raises:
         InvalidArgumentError: if no such layer can hold the bits.
+
+    Reference:
+        Uchida et al., "Embedding Watermarks into Deep Neural Networks", ICMR 2017.
     """
     mark = WeightMark(key, bits, strength)
     able = [

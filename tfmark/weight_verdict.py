@@ -12,6 +12,15 @@ from tfmark.verdict import OWNED
 class WeightVerdict:
     """What `tfmark.verify_weights` found. `str(verdict)` says it in plain words.
 
+    Example:
+    ```python
+    >>> verdict = tfmark.verify_weights(innocent, key)
+    >>> verdict.status, verdict.bits
+    ('not shown', 256)
+    >>> 80 < verdict.bit_errors < 176  # about half of them, as coins fall
+    True
+    ```
+
     Attributes:
         status: "owned" or "not shown".
         p_value: exact binomial tail of the right bits times `layers`, at most 1. The probability
@@ -60,7 +69,11 @@ class WeightVerdict:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """All facts, for JSON."""
+        """All facts, for JSON.
+
+        Returns:
+            A dict of the attributes, `owned` and `sentence`.
+        """
         return asdict(self) | {"owned": self.owned, "sentence": self.sentence}
 
     def __str__(self) -> str:

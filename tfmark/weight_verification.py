@@ -39,8 +39,9 @@ def verify_weights(
 
     Example:
     ```python
+    model.save("suspect.keras")
     verdict = tfmark.verify_weights("suspect.keras", key)
-    print(verdict.owned, verdict.bit_errors, verdict)
+    print(verdict)
     ```
 
     Args:
@@ -48,7 +49,7 @@ def verify_weights(
         key: the owner's `WatermarkKey`.
         alpha: the highest tolerable probability of accusing a model that was made without the key.
             Defaults to 1e-9.
-        layer: name of the layer with the mark. Defaults to all that can hold it.
+        layer: name of the layer with the mark. Defaults to `None`, all that can hold it.
         bits: number of bits that were written. Defaults to 256.
 
     Returns:

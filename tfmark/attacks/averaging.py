@@ -23,6 +23,11 @@ class Average:
 
     The averages of batch normalisation are computed anew afterwards, from the attacker's images.
 
+    Example:
+    ```python
+    attacked = tfmark.attacks.Average("copy", weight=0.3)(model, (x_train, y_train))
+    ```
+
     Args:
         of: "checkpoints" takes the mean of the weights at the end of each epoch of the second half
             of the fine-tuning; "copy" that of the stolen model and the fine-tuned copy. Defaults to

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from tfmark.attacks.averaging import Average
 from tfmark.attacks.extraction import Extract
@@ -16,7 +16,41 @@ from tfmark.attacks.quantization import QuantizeKeras, QuantizeLiteRT
 from tfmark.attacks.weight_noise import WeightNoise
 from tfmark.errors import InvalidArgumentError
 
-Attack = Callable[..., Any]  # from a model, data and a seed to a model or an endpoint
+
+class Attack(Protocol):
+    """What an attack is: a function from a model, data and a seed to a model or an endpoint.
+
+    Example:
+    ```python
+    def negative_dense_layers(model, data, seed):
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        copy.layers[-1].kernel.assign(-copy.layers[-1].kernel)
+        return copy
+
+    report = tfmark.robustness(
+        model, key, (x_train, y_train, x_test, y_test), attacks=negative_dense_layers
+    )
+    ```
+    """
+
+    def __call__(self, model: Any, data: Any, seed: int, /) -> Any:
+        """Attack a model.
+
+        Args:
+            model: the stolen `keras.Model`; it must not be changed.
+            data: what the attacker has, an `AttackData`.
+            seed: makes it reproducible.
+
+        Returns:
+            A `keras.Model`, or an `Endpoint`.
+
+        Raises:
+            AttackError: if this cannot be done to such a model.
+        """
+        ...
+
+
 Named = tuple[str, Attack]
 
 STRENGTHS = ("mild", "strong")
@@ -33,7 +67,9 @@ FAMILIES = {
     ),
     "inputs": ("jpeg", "blur", "input-noise", "bit-depth", "resize", "flip"),
 }  # fmt: skip
+"""The names of attacks, by family."""
 NAMES = tuple(name for names in FAMILIES.values() for name in names)
+"""The names of all attacks, in the order in which `tfmark.robustness` makes them."""
 
 _MILD = FineTune(learning_rate=0.01, epochs=5, share=0.2)
 _STRONG = FineTune(learning_rate=0.05, halve_every=5, epochs=30, share=0.2)
@@ -42,9 +78,18 @@ _STRONG = FineTune(learning_rate=0.05, halve_every=5, epochs=30, share=0.2)
 def catalogue(strength: str) -> dict[str, tuple[Attack, ...]]:
     """All attacks by name, each with one setting or more.
 
+    Example:
+    ```python
+    >>> print(*tfmark.attacks.catalogue("strong")["weight-noise"], sep=" | ")
+    Gaussian, 20% of each layer's size | Gaussian, 40% of each layer's size
+    ```
+
     Args:
         strength: "mild", what a thief does without much thought, or "strong", what is known to
             remove such marks.
+
+    Returns:
+        A dict from each of `NAMES` to a tuple of attacks.
 
     Raises:
         InvalidArgumentError: if there is no such strength.

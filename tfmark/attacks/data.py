@@ -18,13 +18,20 @@ Ints = npt.NDArray[np.int64]
 class AttackData:
     """What an attacker has. Images are on the grid of 0..255, so that a large set stays small.
 
+    Example:
+    ```python
+    >>> data = tfmark.attacks.AttackData.of(x_train, y_train, num_classes=10)
+    >>> len(data), len(data.part(0.5, seed=0))
+    (1400, 700)
+    ```
+
     Attributes:
         pixels: uint8 array of shape (n, *image_shape).
         labels: int64 array of shape (n,), the true class ids.
         num_classes: number of classes K.
-        value_range: how the stolen model expects pixels to be scaled.
+        value_range: how the stolen model expects pixels to be scaled, (lowest, highest).
         unseen: uint8 array of shape (m, *image_shape), images of the same kind that the owner did
-            not train on; only some attacks want them.
+            not train on; only some attacks want them. `None` if there are none.
     """
 
     pixels: Pixels = field(repr=False)
@@ -46,6 +53,9 @@ class AttackData:
             value_range: how the model expects pixels to be scaled. Defaults to `None`, told from
                 the images.
 
+        Returns:
+            An `AttackData`.
+
         Raises:
             InvalidArgumentError: if these do not fit together.
         """
@@ -56,7 +66,15 @@ class AttackData:
         return cls(to_pixels(images, scale), ids, classes, scale)
 
     def part(self, share: float, seed: int) -> AttackData:
-        """A random share of the labelled images."""
+        """A random share of the labelled images.
+
+        Args:
+            share: above 0 up to 1; at least one image is taken.
+            seed: of the choice.
+
+        Returns:
+            An `AttackData`.
+        """
         order = np.random.default_rng([seed, 1]).permutation(len(self))
         chosen = order[: max(1, round(share * len(self)))]
         return replace(self, pixels=self.pixels[chosen], labels=self.labels[chosen])

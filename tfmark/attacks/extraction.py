@@ -31,6 +31,11 @@ class Extract:
     labels it is what can be done to a service that answers with a class and nothing else. The
     surrogate is trained with Adam and a cosine decay, as the rate has to suit any architecture.
 
+    Example:
+    ```python
+    surrogate = tfmark.attacks.Extract("hard", epochs=2)(model, (x_train, y_train))
+    ```
+
     Args:
         labels: "soft" are the scores, "hard" the likeliest class. Defaults to "soft".
         student: "same" architecture with new weights, an "other" one, or a function from the shape
@@ -42,7 +47,8 @@ class Extract:
         learning_rate: where it starts. Defaults to 0.001.
         epochs: number of epochs. Defaults to 20.
         share: share of the attacker's images that is asked about. Defaults to 1.
-        batch_size: defaults to `None`: 128, or 32 for fewer than 5,000 images.
+        batch_size: number of images in a batch. Defaults to `None`: 128, or 32 for fewer than 5,000
+            images.
 
     Reference:
         Hinton et al., "Distilling the Knowledge in a Neural Network", 2015; Tramèr et al.,

@@ -27,7 +27,8 @@ class FineTune:
 
     Example:
     ```python
-    attacked = FineTune(learning_rate=0.01, epochs=5)(model, (x_train, y_train))
+    attacked = tfmark.attacks.FineTune(learning_rate=0.01, epochs=5)(model, (x_train, y_train))
+    verdict = tfmark.verify(attacked, key)
     ```
 
     Args:
@@ -40,11 +41,12 @@ class FineTune:
             Defaults to `None`, never.
         epochs: number of epochs. Defaults to 5.
         share: share of the attacker's images that is used. Defaults to 0.2.
-        batch_size: defaults to `None`: 128, or 32 for fewer than 5,000 images.
-        momentum: defaults to 0.
-        weight_decay: defaults to `None`.
-        soften: whether weights are brought to usual sizes before, which takes `tfmark.harden` back.
-            Defaults to `False`.
+        batch_size: number of images in a batch. Defaults to `None`: 128, or 32 for fewer than 5,000
+            images.
+        momentum: of stochastic gradient descent. Defaults to 0.
+        weight_decay: as `keras.optimizers.SGD` takes it. Defaults to `None`.
+        soften: whether `tfmark.soften` is called before, which undoes `tfmark.harden`. Defaults to
+            `False`.
 
     Reference:
         Adi et al., "Turning Your Weakness Into a Strength", USENIX Security 2018, for the four
@@ -79,7 +81,7 @@ class FineTune:
         Args:
             model: the stolen `keras.Model`; it is not changed.
             data: what the attacker has: `(images, labels)`, or an `AttackData`.
-            seed: makes it reproducible; Keras' global seed follows from it.
+            seed: makes it reproducible; Keras' global seed follows from it. Defaults to 0.
 
         Returns:
             The attacked `keras.Model`.
@@ -106,7 +108,16 @@ class FineTune:
         callbacks: Sequence[Any] = (),
         transform: Callable[[Any], Any] | None = None,
     ) -> None:
-        """Train a copy of `model` in place; `transform` changes the batches."""
+        """Train a copy of the stolen model in place.
+
+        Args:
+            copy: the `keras.Model` to train.
+            model: the stolen one, which predicts labels.
+            data: what the attacker has.
+            seed: makes it reproducible.
+            callbacks: Keras callbacks for the training. Defaults to none.
+            transform: a `tf.data` transformation of its batches. Defaults to `None`.
+        """
         head = head_of(model, data)
         data = data.part(self.share, seed)
         if self.layers == "last":

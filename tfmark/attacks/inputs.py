@@ -24,9 +24,17 @@ from tfmark.pixels import Pixels
 class InFront:
     """A suspect with a transformation in front of it.
 
+    Example:
+    ```python
+    >>> suspect = tfmark.endpoint_from("http://localhost:8501/v1/models/digits")
+    >>> same = tfmark.attacks.InFront(suspect, tfmark.attacks.BitDepth(7), seed=0)
+    >>> isinstance(same, tfmark.Endpoint)
+    True
+    ```
+
     Args:
-        suspect: what answers.
-        transformation: what each image goes through first.
+        suspect: what answers, an `Endpoint`.
+        transformation: what each image goes through first, an `InputTransformation`.
         seed: of what is random in it.
     """
 
@@ -48,7 +56,17 @@ class InFront:
 
 
 class InputTransformation(ABC):
-    """A change of each image that does not need to know the model."""
+    """A change of each image that does not need to know the model. A base class.
+
+    Example:
+    ```python
+    >>> class Negative(tfmark.attacks.InputTransformation):
+    ...     def apply(self, image, draw):
+    ...         return 255 - image
+    >>> tfmark.verify(Negative()(model, (x_test, y_test)), key).status
+    'not shown'
+    ```
+    """
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> InFront:
         """Put it in front of a model.
@@ -57,7 +75,7 @@ class InputTransformation(ABC):
             model: the stolen `keras.Model`, or anything with a method `classify`.
             data: what the attacker has, for the scale of pixels: `(images, labels)`, or an
                 `AttackData`.
-            seed: of what is random in it.
+            seed: of what is random in it. Defaults to 0.
 
         Returns:
             An `Endpoint`.
@@ -66,12 +84,25 @@ class InputTransformation(ABC):
 
     @abstractmethod
     def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
-        """Change one image of shape (height, width, channels), on the grid of 0..255."""
+        """Change one image.
+
+        Args:
+            image: uint8 array of shape (height, width, channels), on the grid of 0..255.
+            draw: the source of what is random in it. The same image gets the same.
+
+        Returns:
+            A uint8 array of the same shape.
+        """
 
 
 @dataclass(frozen=True)
 class Jpeg(InputTransformation):
     """Compress as JPEG.
+
+    Example:
+    ```python
+    suspect = tfmark.attacks.Jpeg(quality=45)(model, (x_test, y_test))
+    ```
 
     Args:
         quality: 1 to 95. Defaults to 75.
@@ -105,6 +136,11 @@ class Jpeg(InputTransformation):
 class Blur(InputTransformation):
     """Blur with a Gaussian.
 
+    Example:
+    ```python
+    suspect = tfmark.attacks.Blur(std=0.7)(model, (x_test, y_test))
+    ```
+
     Args:
         std: its standard deviation in pixels. Defaults to 0.5.
     """
@@ -127,6 +163,11 @@ class Blur(InputTransformation):
 class InputNoise(InputTransformation):
     """Add Gaussian noise.
 
+    Example:
+    ```python
+    suspect = tfmark.attacks.InputNoise(std=0.05)(model, (x_test, y_test))
+    ```
+
     Args:
         std: its standard deviation, as a share of the range of pixels. Defaults to 0.01.
     """
@@ -147,6 +188,11 @@ class InputNoise(InputTransformation):
 @dataclass(frozen=True)
 class BitDepth(InputTransformation):
     """Keep fewer levels.
+
+    Example:
+    ```python
+    suspect = tfmark.attacks.BitDepth(bits=3)(model, (x_test, y_test))
+    ```
 
     Args:
         bits: bits for each value, 1 to 7. Defaults to 4.
@@ -175,6 +221,11 @@ class BitDepth(InputTransformation):
 class Resize(InputTransformation):
     """Make images smaller and bring them back to their size.
 
+    Example:
+    ```python
+    suspect = tfmark.attacks.Resize(factor=0.5)(model, (x_test, y_test))
+    ```
+
     Args:
         factor: share of each side that is left in between. Defaults to 0.75.
     """
@@ -196,7 +247,13 @@ class Resize(InputTransformation):
 
 @dataclass(frozen=True)
 class Flip(InputTransformation):
-    """Mirror left and right."""
+    """Mirror left and right.
+
+    Example:
+    ```python
+    suspect = tfmark.attacks.Flip()(model, (x_test, y_test))
+    ```
+    """
 
     def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
         """See `InputTransformation.apply`."""

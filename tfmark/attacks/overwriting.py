@@ -24,6 +24,13 @@ MOST_BASES = 512
 class Overwrite:
     """Fine-tune with the triggers of a fresh key mixed in.
 
+    Example:
+    ```python
+    attack = tfmark.attacks.Overwrite("noise")
+    attacked = attack(model, (x_train, y_train))
+    theirs = tfmark.verify(attacked, attack.key((x_train, y_train)))
+    ```
+
     Args:
         scheme: the second key's, "content", "unrelated" or "noise". Defaults to "noise".
         ratio: triggers for each clean image, see `tfmark.inject`. Defaults to 0.15.
@@ -52,6 +59,13 @@ class Overwrite:
 
     def key(self, data: Any, seed: int = 0) -> WatermarkKey:
         """The thief's key: the same data and seed give the same one.
+
+        Args:
+            data: what the attacker has: `(images, labels)`, or an `AttackData`.
+            seed: that of the attack. Defaults to 0.
+
+        Returns:
+            A `WatermarkKey`.
 
         Raises:
             AttackError: if there are too few images, or of a shape that takes no such marks.

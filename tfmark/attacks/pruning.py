@@ -25,6 +25,11 @@ class Prune:
 
     Kernels and embeddings are pruned; biases and the few weights of batch normalisation are not.
 
+    Example:
+    ```python
+    pruned = tfmark.attacks.Prune(0.7)(model, (x_train, y_train))
+    ```
+
     Args:
         sparsity: share of the weights, above 0 up to 1. Defaults to 0.5.
         scope: "global" compares all weights of the model, "layer" those of each kernel by itself.

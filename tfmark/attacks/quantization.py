@@ -27,6 +27,11 @@ from tfmark.pixels import from_pixels
 class QuantizeLiteRT:
     """Convert the model with TensorFlow Lite (LiteRT), as it is done for phones.
 
+    Example:
+    ```python
+    suspect = tfmark.attacks.QuantizeLiteRT("float16")(model, (x_train, y_train))
+    ```
+
     Args:
         mode: "float16" stores weights in 16 bits; "int8" computes in 8 bits wherever LiteRT can,
             with ranges told from the attacker's images. Defaults to "int8".
@@ -47,7 +52,7 @@ class QuantizeLiteRT:
         Args:
             model: the stolen `keras.Model`; it is not changed.
             data: what the attacker has: `(images, labels)`, or an `AttackData`.
-            seed: makes it reproducible.
+            seed: makes it reproducible. Defaults to 0.
 
         Returns:
             An `Endpoint` that answers as the converted model does.
@@ -91,6 +96,11 @@ class QuantizeKeras:
     """Quantise with Keras' own `model.quantize`: the weights of dense and embedding layers.
 
     Keras leaves convolutions as they are.
+
+    Example:
+    ```python
+    quantized = tfmark.attacks.QuantizeKeras("int8")(model, (x_train, y_train))
+    ```
 
     Args:
         mode: "int8" or "int4". Defaults to "int8".

@@ -17,6 +17,11 @@ from tfmark.attacks.settings import check_positive
 class WeightNoise:
     """Add Gaussian noise to all trainable weights.
 
+    Example:
+    ```python
+    attacked = tfmark.attacks.WeightNoise(0.2)(model, (x_train, y_train))
+    ```
+
     Args:
         scale: standard deviation of the noise, as a share of the root mean square of the weights
             of each kernel or bias. Defaults to 0.1.

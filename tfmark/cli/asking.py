@@ -49,7 +49,7 @@ def verify(
     passphrase_file: str | None,
     **options: Any,
 ) -> None:
-    """Ask the model at URL whether it carries the watermark of KEY.
+    """Ask the model at URL whether it carries KEY's watermark.
 
     URL is the address of a model on TensorFlow Serving's REST API, such as
     http://localhost:8501/v1/models/digits, on KServe, Triton, MLServer, or MLflow; one over gRPC
@@ -91,9 +91,9 @@ def verify(
 @endpoint_options
 @plain_errors
 def probe(url: str, as_json: bool, **options: Any) -> None:
-    """Show what the service at URL says of itself, and how to verify it.
+    """Show what the service at URL says of itself.
 
-    Nothing secret is sent, and no image.
+    It also prints the command that verifies the model there. Nothing secret is sent, and no image.
     """
     from tfmark.endpoints.choosing import describe
     from tfmark.endpoints.options import split_options

@@ -54,11 +54,11 @@ def robustness(
     plot_file: Path | None,
     passphrase_file: str | None,
 ) -> None:
-    """Attack MODEL, a .keras file, and see whether the watermark of KEY survives.
+    """Attack a model, and see whether its watermark survives.
 
-    Each attack works on a copy. The attacker has the training images with their labels, and half of
-    the test images without; the other half measures. Strong attacks train for hours where a
-    training takes hours: pick some with --attacks.
+    MODEL is a .keras file with the watermark of KEY. Each attack works on a copy. The attacker has
+    the training images with their labels, and half of the test images without; the other half
+    measures. Strong attacks train for hours where a training takes hours: pick some with --attacks.
 
     Exit code: 0 if the mark survives every attack that leaves the model useful (within 5 points of
     its test accuracy), 1 otherwise, 2 bad input.

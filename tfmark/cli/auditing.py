@@ -46,11 +46,12 @@ def audit(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Check the evidence in FILE.zip: everything in it is computed again.
+    """Check the evidence in FILE.zip.
 
-    It takes neither the owner's key nor the network, unless --ask is given. Exit code: 0 it holds,
-    and shows ownership; 1 refused; 2 bad input; 3 it holds, but is no proof (it says what it
-    lacks), or the suspect that was asked again could not be asked properly.
+    Everything in it is computed again. That takes neither the owner's key nor the network, unless
+    --ask is given. Exit code: 0 it holds, and shows ownership; 1 refused; 2 bad input; 3 it holds,
+    but is no proof (it says what it lacks), or the suspect that was asked again could not be asked
+    properly.
     """
     from tfmark.evidence.audit import audit as check
 

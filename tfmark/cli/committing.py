@@ -21,10 +21,10 @@ NEW = click.Path(dir_okay=False, path_type=Path)
 @click.option("--overwrite", is_flag=True, help="Replace another file of that name.")
 @plain_errors
 def commit(key: Path, out: Path, overwrite: bool) -> None:
-    """Print the commitment of KEY, and write it to a file to publish.
+    """Print the commitment of KEY.
 
-    Nothing in it is secret, and no passphrase is needed. Publish it, or have it stamped by `tfmark
-    timestamp`, before the model leaves the house.
+    It is written to a file as well. Nothing in it is secret, and no passphrase is needed. Publish
+    it, or have it stamped by `tfmark timestamp`, before the model leaves the house.
     """
     from tfmark.keyfile import read_public
 
@@ -51,10 +51,10 @@ def commit(key: Path, out: Path, overwrite: bool) -> None:
 def timestamp(
     key: Path, tsa: str, ca: Path | None, out: Path | None, overwrite: bool, **options: Any
 ) -> None:
-    """Have the commitment of KEY stamped by a time-stamping authority (RFC 3161).
+    """Have a time-stamping authority stamp KEY's commitment.
 
-    The authority learns a hash. Its time stamp is checked, and kept in the file KEY if it holds. No
-    passphrase is needed. Several authorities may stamp the same key.
+    It is asked as RFC 3161 says, and learns a hash. Its time stamp is checked, and kept in the file
+    KEY if it holds. No passphrase is needed. Several authorities may stamp the same key.
     """
     from tfmark.endpoints.connection import Connection
     from tfmark.keyfile import Records, read_public, update_records

@@ -85,7 +85,10 @@ def keygen(
 @passphrase_option
 @plain_errors
 def inspect(key: Path, pictures: Path | None, passphrase_file: str | None) -> None:
-    """Show the public facts about a key; no passphrase is needed for them."""
+    """Show the public facts about a key.
+
+    No passphrase is needed for them.
+    """
     from tfmark.keyfile import read_public
 
     loaded = None if pictures is None else load_key(key, passphrase_file)

@@ -20,7 +20,7 @@ from tfmark.cli.common import SCHEMES, plain_errors, quiet_tensorflow
               show_default=True, help="Folder for the key, the models and a picture.")  # fmt: skip
 @plain_errors
 def demo(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) -> None:
-    """Train, mark, steal, serve and verify a small model on this machine."""
+    """Train, mark, steal, serve and verify a small model."""
     from tfmark.errors import DatasetError, TfmarkError
 
     quiet_tensorflow()
@@ -42,10 +42,11 @@ def demo(dataset: str, scheme: str, epochs: int | None, seed: int, out: Path) ->
               default="auto", show_default=True)  # fmt: skip
 @plain_errors
 def serve(directory: Path, port: int, host: str, server: str) -> None:
-    """Serve the exported models in DIRECTORY over TensorFlow Serving's REST API.
+    """Serve exported models over TensorFlow Serving's REST API.
 
-    The real tensorflow_model_server is started where it is on PATH (it listens on all addresses);
-    otherwise an embedded server, which is for development.
+    DIRECTORY is a SavedModel, a model's folder with numbered versions in it, or a folder of such
+    folders. The real tensorflow_model_server is started where it is on PATH (it listens on all
+    addresses); otherwise an embedded server, which is for development.
     """
     import signal
     import threading

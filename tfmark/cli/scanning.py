@@ -54,7 +54,7 @@ def scan(
     passphrase_file: str | None,
     **options: Any,
 ) -> None:
-    """Ask all models of the list ENDPOINTS whether they carry the watermark of KEY.
+    """Ask many models whether they carry KEY's watermark.
 
     ENDPOINTS is a text file with one address (or path) a line, as `tfmark verify` takes it; - reads
     standard input. Empty lines and lines that begin with # are skipped.

@@ -27,9 +27,10 @@ def verify_weights(
     key: Path, model: Path, alpha: float, layer: str | None, bits: int, as_json: bool,
     passphrase_file: str | None,
 ) -> None:  # fmt: skip
-    """Read the mark of KEY out of the weights in the file MODEL.keras (or .h5).
+    """Read KEY's mark out of the weights of a model file.
 
-    Nothing in the file is run. Exit code: 0 owned, 1 not shown, 2 bad input.
+    MODEL is a .keras or .h5 file, of which nothing is run. Exit code: 0 owned, 1 not shown, 2 bad
+    input.
     """
     from tfmark.weight_verification import verify_weights as read
 

@@ -15,12 +15,15 @@ from tfmark.pixels import Pixels
 class Endpoint(Protocol):
     """Anything that can be asked: images in, class ids out.
 
-    Write one for a service that tfmark does not speak to yet:
+    Write one for a service that tfmark does not speak to yet. It needs this one method.
 
+    Example:
     ```python
-    class MyService:
-        def classify(self, images):
-            return numpy.array([my_client.ask(image)["class"] for image in images])
+    >>> class InMyProgram:
+    ...     def classify(self, images):
+    ...         return model.predict(images, verbose=0).argmax(axis=-1)
+    >>> tfmark.verify(InMyProgram(), key).owned
+    True
     ```
     """
 

@@ -42,8 +42,9 @@ def endpoint_from(
 
     Example:
     ```python
-    suspect = tfmark.endpoint_from("http://localhost:8000/v2/models/digits", timeout=5.0)
-    verdict = tfmark.verify(suspect, key)
+    >>> suspect = tfmark.endpoint_from("http://localhost:8501/v1/models/digits", timeout=5.0)
+    >>> tfmark.verify(suspect, key).owned
+    True
     ```
 
     Args:
@@ -54,7 +55,9 @@ def endpoint_from(
             classes are taken. Defaults to `None`, for `verify`, which knows its key: by itself such
             an endpoint takes images of any shape, scales them to (0, 255) unless `value_range` says
             otherwise, and answers in the suspect's own numbering.
-        **options: the attributes of `tfmark.endpoints.Dialect` and `tfmark.endpoints.Connection`.
+        **options: the attributes of `tfmark.endpoints.Dialect` (how to ask: `protocol`,
+            `signature`, `pixels`, ...) and `tfmark.endpoints.Connection` (how to get there:
+            `headers`, `ca_file`, `timeout` in seconds, ...).
 
     Returns:
         An `Endpoint`.

@@ -44,16 +44,21 @@ def audit(
 
     Example:
     ```python
-    audit = tfmark.audit("evidence.zip", tsa_ca="authority.pem")
-    print(audit.proves, audit)
+    >>> verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key, evidence="e.zip")
+    >>> found = tfmark.audit("e.zip")
+    >>> found.holds, found.proves
+    (True, False)
+    >>> found.missing  # `tfmark timestamp` has commitments stamped
+    ('no trusted authority says that the commitment is older than the suspect',)
     ```
 
     Args:
         path: the file that `tfmark.verify(..., evidence=path)` wrote.
         alpha: the highest tolerable probability of accusing a model that was made without the key.
             It is the auditor's own: what the claimant asked for may be anything. Defaults to 1e-9.
-        tsa_ca: certificates (PEM) of the time-stamping authorities to trust. Defaults to those of
-            the system; a stamp by an authority that is not among them then counts as not checked.
+        tsa_ca: certificates (PEM) of the time-stamping authorities to trust. Defaults to `None`,
+            those of the system; a stamp by an authority that is not among them then counts as not
+            checked.
         ask: address or file of a suspect, which is asked the same questions again. Defaults to
             `None`: nobody is asked.
         **options: for `ask`, the options of `tfmark.endpoint_from`.

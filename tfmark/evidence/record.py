@@ -96,12 +96,17 @@ class Evidence:
 
         Example:
         ```python
-        evidence = tfmark.Evidence.load("evidence.zip")
-        print(evidence.verdict, evidence.commitment.owner, evidence.asking.name)
+        >>> verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key, evidence="e.zip")
+        >>> evidence = tfmark.Evidence.load("e.zip")
+        >>> evidence.asking.kind, len(evidence.openings) == verdict.queries
+        ('service', True)
         ```
 
         Args:
             path: the file that `tfmark.verify(..., evidence=path)` wrote.
+
+        Returns:
+            The `Evidence`.
 
         Raises:
             EvidenceError: if it is not a file of evidence, or damaged.

@@ -44,6 +44,13 @@ class Step:
 class Audit:
     """What `tfmark.audit` found. `str(audit)` says it step by step.
 
+    Example:
+    ```python
+    >>> verdict = tfmark.verify("http://localhost:8501/v1/models/digits", key, evidence="e.zip")
+    >>> [step.name for step in tfmark.audit("e.zip").steps if step.status == "not checked"]
+    ['time stamp']
+    ```
+
     Attributes:
         steps: the steps, in order. After one that was refused there are none.
         alpha: the error rate that the auditor asked for.
@@ -102,7 +109,11 @@ class Audit:
         return f"The evidence holds.{lacks} {said}"
 
     def to_dict(self) -> dict[str, Any]:
-        """All facts, for JSON."""
+        """All facts, for JSON.
+
+        Returns:
+            A dict of what is above, but for the evidence itself.
+        """
         return {
             "holds": self.holds,
             "proves": self.proves,

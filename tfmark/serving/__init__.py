@@ -41,7 +41,14 @@ class Server:
         return {name: self.url(name) for name in self.exports}
 
     def url(self, name: str) -> str:
-        """Address of the model `name`, as `tfmark.verify` takes it."""
+        """Address of a model, as `tfmark.verify` takes it.
+
+        Args:
+            name: name of the model, that of its folder.
+
+        Returns:
+            The address, such as "http://127.0.0.1:8501/v1/models/digits".
+        """
         return f"http://{self.host}:{self.port}/v1/models/{name}"
 
 
@@ -68,9 +75,10 @@ def serve(
         host: address to listen on. Defaults to "127.0.0.1", this machine alone. TensorFlow Serving
             has no such setting: it listens on all addresses.
         server: "embedded", "tensorflow_model_server", or "auto": the latter where it is on PATH.
+            Defaults to "auto".
 
     Yields:
-        The running `Server`.
+        The running `Server`, with `url(name)`, the address of a model, and `urls`, those of all.
 
     Raises:
         InvalidArgumentError: if there is no SavedModel in the directory.
