@@ -1,44 +1,53 @@
-"""Brings files of the repository that a page links to, such as results and notebooks, into the site.
+"""Brings files of the repository that pages link to, such as results and notebooks, into the site.
 
 In the repository a page links to them by `../benchmarks/results/white_box.md`, which leaves the
-folder of the documentation. The site has these files below its root under the same paths.
+folder of the documentation. The site has these files below its root under the same paths, and the
+README's place is taken by the home page.
 """
 
 from __future__ import annotations
 
-import posixpath
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from posixpath import normpath, relpath
 from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-_LINK = re.compile(r"(\]\()(\.\./[^)#\s]*)")
+_LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^()#\s]+)(#[^()\s]*)?(?=\))")
+_DOCS = "docs/"
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the files that pages link to outside of the folder."""
+    """Add the files outside of the folder that pages link to, and those that these link to."""
     root = Path(config.config_file_path).parent
-    for page in files.documentation_pages():
-        for _, link in _LINK.findall(page.content_string):
-            path = _outside(link, page.src_uri)
-            if path and (root / path).is_file() and path not in files.src_uris:
-                files.append(File(path, str(root), config.site_dir, config.use_directory_urls))
+    pages = list(files.documentation_pages())
+    while pages:
+        page = pages.pop()
+        for link, _ in _LINK.findall(page.content_string):
+            path = _site_path(page, link)
+            if (root / path).is_file() and path not in files.src_uris:
+                added = File(path, str(root), config.site_dir, config.use_directory_urls)
+                files.append(added)
+                pages += [added] * added.is_documentation_page()
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links that leave the folder to where the site has those files."""
+    """Lead links to where the site has the files."""
 
-    def inside(found: re.Match[str]) -> str:
-        path = _outside(found[2], page.file.src_uri)
-        folder = posixpath.dirname(page.file.src_uri)
-        return found[1] + (posixpath.relpath(path, folder or ".") if path else found[2])
+    def lead(found: re.Match[str]) -> str:
+        path = _site_path(page.file, found[1])
+        anchor = found[2] or ""
+        if path == "README.md":
+            path, anchor = "index.md", ""
+        return relpath(path, PurePosixPath(page.file.src_uri).parent) + anchor
 
-    return _LINK.sub(inside, markdown)
+    return _LINK.sub(lead, markdown)
 
 
-def _outside(link: str, page: str) -> str:
-    """The path in the repository of a link that leaves the folder of the documentation, else ""."""
-    path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
-    return "" if path.startswith(("docs/", "../")) else path
+def _site_path(page: File, link: str) -> str:
+    """Where the site has what a page links to: as in the repository, but `docs/` is its root."""
+    inside = page.src_dir is not None and Path(page.src_dir).name == "docs"
+    folder = PurePosixPath(_DOCS if inside else "") / PurePosixPath(page.src_uri).parent
+    return normpath(folder / link).removeprefix(_DOCS)
