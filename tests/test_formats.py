@@ -1,4 +1,4 @@
-"""What docs/reference says of the formats, written again from its words and compared with tfmark."""
+"""What docs/reference says of the formats: code written from its words, compared with tfmark."""
 
 import hmac
 import re
@@ -136,8 +136,6 @@ def test_digests(derivation, key):
     sha256 = derivation["sha256"]
     seed = hmac.digest(SECRET, b"tfmark/v1/signing", "sha256")
     signer = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    weights = sha256(
-        b"tfmark/v1/weights-leaf", hmac.digest(SECRET, b"tfmark/v1/weights", "sha256")
-    )
+    weights = sha256(b"tfmark/v1/weights-leaf", hmac.digest(SECRET, b"tfmark/v1/weights", "sha256"))
     assert (signer.hex(), weights.hex()) == (key.public.signer, key.public.weights)
     assert sha256(b"tfmark/v2/bound", signer, weights).hex() == key.spec.bound
