@@ -1,8 +1,8 @@
 """Brings files of the repository that pages link to, such as results and notebooks, into the site.
 
 In the repository a page links to them by `../benchmarks/results/white_box.md`, which leaves the
-folder of the documentation. The site has these files below its root under the same paths, and the
-README's place is taken by the home page.
+folder of the documentation. The site has these files below its root under the same paths, notebooks
+as pages, and the README's place is taken by the home page.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
 from typing import Any
 
+from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from notebooks import files_of, page_of
 
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:)([^()#\s]+)(#[^()\s]*)?(?=\))")
 _DOCS = "docs/"
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the files outside of the folder that pages link to, and those that these link to."""
     root = Path(config.config_file_path).parent
     pages = list(files.documentation_pages())
     while pages:
         page = pages.pop()
         for link, _ in _LINK.findall(page.content_string):
-            path = _site_path(page, link)
-            if (root / path).is_file() and path not in files.src_uris:
-                added = File(path, str(root), config.site_dir, config.use_directory_urls)
-                files.append(added)
-                pages += [added] * added.is_documentation_page()
+            path = _repository_path(page, link)
+            if (root / path).is_file() and _site_path(path) not in files.src_uris:
+                for added in _files(root, path, config):
+                    files.append(added)
+                    pages += [added] * added.is_documentation_page()
     return files
 
 
@@ -37,7 +39,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Lead links to where the site has the files."""
 
     def lead(found: re.Match[str]) -> str:
-        path = _site_path(page.file, found[1])
+        path = _site_path(_repository_path(page.file, found[1]))
         anchor = found[2] or ""
         if path == "README.md":
             path, anchor = "index.md", ""
@@ -46,8 +48,20 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return _LINK.sub(lead, markdown)
 
 
-def _site_path(page: File, link: str) -> str:
-    """Where the site has what a page links to: as in the repository, but `docs/` is its root."""
+def _files(root: Path, path: str, config: MkDocsConfig) -> list[File]:
+    if path.endswith(".ipynb"):
+        return files_of(root / path, path, config)
+    return [File(path, str(root), config.site_dir, config.use_directory_urls)]
+
+
+def _repository_path(page: File, link: str) -> str:
+    """What a page links to, as seen from the top of the repository."""
     inside = page.src_dir is not None and Path(page.src_dir).name == "docs"
     folder = PurePosixPath(_DOCS if inside else "") / PurePosixPath(page.src_uri).parent
-    return normpath(folder / link).removeprefix(_DOCS)
+    return normpath(folder / link)
+
+
+def _site_path(path: str) -> str:
+    """Where the site has a file of the repository; `docs/` is its root."""
+    path = path.removeprefix(_DOCS)
+    return page_of(path) if path.endswith(".ipynb") else path
