@@ -89,7 +89,7 @@ def draw(curves, file):
         if len(asked):
             axes.plot(asked[0], curve[asked[0]], "o", color=COLOURS[name], ms=7)
             axes.annotate(
-                f"proved by {asked[0]} questions", (asked[0], curve[asked[0]]), (8, -14),
+                f"{asked[0]} questions", (asked[0], curve[asked[0]]), (8, -14),
                 textcoords="offset points", color=COLOURS[name],
             )  # fmt: skip
     axes.set(
