@@ -7,6 +7,7 @@ with `-m slow`. `<!-- skip: next "reason" -->` is for what needs a cluster, an a
 """
 
 import argparse
+import ast
 import re
 import runpy
 import shlex
@@ -143,6 +144,31 @@ def test_benchmarks_take_what_pages_say(command, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), str(ROOT), *sys.path])
     with pytest.raises(ReadError):
         runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def said_by_tfmark():
+    """All texts in the source of tfmark, with `...` for what is filled in."""
+    for file in ROOT.joinpath("tfmark").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Constant):
+                yield str(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (getattr(part, "value", "") for part in node.values)
+                yield "".join(part if isinstance(part, str) else "..." for part in parts)
+
+
+def test_messages_that_the_readme_explains_are_those_of_tfmark():
+    faq = TEXTS["README.md"].partition("## FAQ")[2].partition("\n## ")[0]
+    quoted = re.findall(r"``(.+?)``", faq)
+    texts = list(said_by_tfmark())
+    assert len(quoted) > 5
+    assert [quote for quote in quoted if not any(quote in text for text in texts)] == []
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_of_a_page_lead_to_files(page):
+    links = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", TEXTS[page])
+    assert [link for link in links if not (ROOT / page).parent.joinpath(link).exists()] == []
 
 
 def test_the_two_commands_of_the_readme_are_the_ones_that_ci_runs():
