@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ def put_here() -> None:
 @functools.cache
 def _made() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tfmark-pages-"))
+    atexit.register(shutil.rmtree, folder)
     keras.utils.set_random_seed(0)
     key = small_key()
     key.save(folder / "owner.tfmark")
