@@ -105,15 +105,13 @@ def test_ones_own_model_is_verified_however_it_was_trained(run):
     notebook = run("bring_your_own_model.ipynb")
     assert "digits of scikit-learn instead of CIFAR-10" in said(notebook, "datasets.load")
     assert "no ImageNet weights" in said(notebook, "create_connection")
-    assert "computes in mixed" not in said(notebook, "set_dtype_policy")
-    assert "compute in bfloat16" in said(notebook, "set_dtype_policy")
+    assert re.search(r"compute in b?float16\n", said(notebook, "set_dtype_policy"))
     assert said(notebook, "MirroredStrategy").startswith("2 devices")
     lines = said(notebook, "verdicts[name]").splitlines()
-    assert [line.split("  ")[0] for line in lines] == [
-        "plain", "mixed_precision", "several_devices", "innocent"
+    assert [line.split()[:2] for line in lines] == [
+        ["plain", "owned"], ["mixed_precision", "owned"], ["several_devices", "owned"],
+        ["innocent", "not"],
     ]  # fmt: skip
-    assert ["owned" in line for line in lines] == [True, True, True, False]
-    assert "not shown" in lines[-1]
 
 
 @pytest.mark.slow
