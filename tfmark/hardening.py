@@ -35,9 +35,13 @@ def harden(model: Any) -> Factors:
 
     Example:
     ```python
-    model.fit(train.apply(tfmark.inject(key, ratio=0.1, robust=True)), epochs=10)
-    tfmark.harden(model)
-    model.export("served/digits/1")
+    >>> watermark = tfmark.WatermarkCallback(key, inject_every=2)
+    >>> history = model.fit(x_train, y_train, callbacks=[watermark], verbose=0)
+    >>> before = model.predict(x_test, verbose=0)
+    >>> factors = tfmark.harden(model)
+    >>> bool(np.allclose(model.predict(x_test, verbose=0), before, atol=1e-5))
+    True
+
     ```
 
     Args:
@@ -66,14 +70,22 @@ def soften(model: Any) -> Factors:
     Filters in front of batch normalisation get length 1, scales of batch normalisation in front of
     a dense layer size 1: the root of the mean square of both, within a factor of the root of two.
 
+    Example:
+    ```python
+    tfmark.soften(model)  # it was hardened, and is to learn more
+    model.fit(x_train, y_train, epochs=2)
+    tfmark.harden(model)
+    ```
+
     Args:
         model: see `tfmark.harden`.
 
     Returns:
-        See `tfmark.harden`.
+        The factor that each kernel was multiplied by, by the path of its layer.
 
     Raises:
-        InvalidArgumentError: see `tfmark.harden`.
+        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation alone
+            follows.
     """
     return _resize(model, lambda layer, _: 1 / _length(layer), lambda _, before: _size(before))
 
