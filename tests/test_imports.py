@@ -128,7 +128,10 @@ import tfmark
 text = pydoc.plain(pydoc.render_doc(tfmark))
 print(json.dumps([dir(tfmark), [name for name in dir(tfmark) if f" {name}(" in text]]))
 """)
-    needing = {"WatermarkCallback", "WeightMark", "inject", "mark_weights", "robustness"}
+    needing = {
+        "WatermarkCallback", "WeightMark", "harden", "inject", "mark_weights", "robustness",
+        "soften",
+    }  # fmt: skip
     assert set(tfmark.__all__) - set(without) == needing
     assert set(without) - set(shown) <= {"__version__"}
 

@@ -193,7 +193,7 @@ def test_images_kept_for_verification_are_never_marked(digits, make_key):
     [
         (lambda d: d.unbatch(), "not batched|0 parts"),
         (lambda d: d.map(lambda x, y: x), "tuples"),
-        (lambda d: d.map(lambda x, y: {"image": x, "label": y}), "tuples"),
+        (lambda d: d.map(lambda x, y: {"image": x, "label": y}), "dicts.*as_supervised"),
         (lambda d: d.map(lambda x, y: (x[:, :20], y)), "0 parts"),
         (lambda d: d.map(lambda x, y: ((x, x), y)), "2 parts"),
         (lambda d: d.map(lambda x, y: (tf.cast(x, tf.int32), y)), "int32"),

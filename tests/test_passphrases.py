@@ -3,9 +3,7 @@
 import json
 import os
 import pty
-import re
 import select
-import shlex
 import stat
 import subprocess
 import sys
@@ -23,7 +21,6 @@ from tfmark.cli import main
 from tfmark.keyfile import read_public
 
 TFMARK = Path(sys.executable).with_name("tfmark")
-PAGE = Path(__file__).parents[1] / "docs" / "key-care.md"
 URL = "http://127.0.0.1:9/v1/models/m"
 ALPHA = ("--alpha", "0.01")
 pytestmark = pytest.mark.usefixtures("cheap_locks")
@@ -231,26 +228,3 @@ def test_without_a_terminal_nothing_waits_for_one(key_file):
     assert (ended.returncode, ended.stdout) == (2, "")
     assert "is locked" in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_the_commands_of_the_page_work_as_typed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    np.savez("images.npz", np.random.default_rng(0).integers(0, 256, (200, 28, 28, 1), np.uint8))
-    blocks = re.findall("```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    commands = [
-        shlex.split(line, comments=True)
-        for block in blocks
-        for line in block.replace("\\\n", " ").splitlines()
-    ]
-    for command, *arguments in commands:
-        if command == "tfmark":
-            asked = [part for part in arguments if part != "--passphrase"]  # from a variable here
-            told = run(*asked, TFMARK_PASSPHRASE=PASSPHRASE, TFMARK_NEW_PASSPHRASE=PASSPHRASE)
-            assert told.exit_code == 0, told.output
-        else:
-            subprocess.run([command, *arguments], check=True)
-    assert [read_public(name).locked for name in ("backup.tfmark", "owner.tfmark")] == [True, False]
-    assert read_public("owner-2.tfmark").spec.num_marks == 96
-    (python,) = re.findall("```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
-    exec(python.replace("passphrase=None", "passphrase=PASSPHRASE"), {"PASSPHRASE": PASSPHRASE})
-    assert read_public("backup.tfmark").records.opened == 11

@@ -92,9 +92,11 @@ _MODULES = {
 _NEED = {
     "WatermarkCallback": "keras",
     "WeightMark": "keras",
+    "harden": "keras",
     "inject": "tensorflow",
     "mark_weights": "keras",
     "robustness": "keras",
+    "soften": "keras",
 }
 
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  the names are those of the table
