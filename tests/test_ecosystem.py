@@ -12,6 +12,8 @@ import tensorflow_datasets as tfds
 import tfmark
 from tests.small_models import SHAPE, small_digits, small_key, small_network, stack, tiny_network
 
+pytestmark = pytest.mark.slow  # a minute; .ci/run runs it
+
 SPARSE = "sparse_categorical_crossentropy"
 
 
