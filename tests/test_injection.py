@@ -50,7 +50,7 @@ def test_triggers_are_exactly_those_of_the_key(digits, make_key, scheme):
             assert label in found
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["content", "noise"])
 def test_robust_triggers_are_marks_of_all_strengths(digits, make_key, scheme):
     key = make_key(scheme)
     data = batches(digits).take(4)

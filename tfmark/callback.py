@@ -192,7 +192,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         slots = draw.integers(self.key.spec.base_per_group, size=self.batch_size)
         strengths = None
         if self.robust:
-            strengths = draw.uniform(FAINTEST, 1, self.batch_size).astype(np.float32)
+            faintest = FAINTEST[self.key.spec.scheme]
+            strengths = draw.uniform(faintest, 1, self.batch_size).astype(np.float32)
         return self.key.render(indices, slots, "embedding", strengths)
 
     def _among_clean_images(self, triggers: TriggerSet, turn: int) -> tuple[Any, Any, Any]:

@@ -42,7 +42,8 @@ def inject(
             epoch. Defaults to `None`, new choices each time (or those of `tf.random.set_seed`).
         robust: whether marks are learned at all strengths from 30 % on, drawn for each trigger.
             Those that are asked about later, at full strength, then lie deeper in their class and
-            outlive more. Takes more triggers to learn. Defaults to `False`.
+            outlive more. Takes more triggers to learn. Marks of the "unrelated" scheme stay as
+            they are. Defaults to `False`.
 
     Returns:
         A function from data set to data set, for `tf.data.Dataset.apply`. Elements may be `(x, y)`
@@ -65,7 +66,7 @@ def inject(
 
     def transform(dataset: tf.data.Dataset) -> tf.data.Dataset:
         layout = _layout(dataset.element_spec, key)
-        marker = _Marker(key, FAINTEST if robust else 1.0)
+        marker = _Marker(key, FAINTEST[key.spec.scheme] if robust else 1.0)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def plan(next_mark: Any, item: Any) -> Any:

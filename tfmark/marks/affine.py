@@ -11,7 +11,9 @@ from tfmark.pixels import Pixels
 
 Array = npt.NDArray[np.float32]
 
-FAINTEST = 0.3  # strength of the faintest marks in a robust embedding; verification asks at 1
+# Strength of the faintest marks in a robust embedding; verification asks at 1. Foreign images are
+# told apart by their colours alone, and faint ones look like those of another mark.
+FAINTEST = {"content": 0.3, "noise": 0.3, "unrelated": 1.0}
 
 
 class Affine(NamedTuple):
