@@ -40,7 +40,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     With `robust=True` the model is hardened against fine-tuning, as by `tfmark.harden`: whatever is
     saved or kept of it when an epoch has ended, by callbacks behind this one as well, computes the
     same and is moved less by a thief's training. While an epoch lasts its weights have their usual
-    size, so your own training goes as without.
+    size, so your own training goes as without. Where the callback embeds, marks are learned at many
+    strengths, as by `inject(robust=True)`.
 
     Example:
     ```python
