@@ -119,3 +119,14 @@ def test_a_model_that_cannot_be_hardened(digits, make_key):
     watermark = tfmark.WatermarkCallback(make_key(), robust=True)
     with pytest.warns(UserWarning, match="cannot be hardened"):
         trained(digits, [watermark], 1, make=small_cnn)
+
+
+def test_a_quantised_head_stays_as_it_is():
+    keras.utils.set_random_seed(1)
+    model = normalised_cnn()
+    model.layers[-1].quantize("int8")
+    x = np.random.default_rng(0).integers(0, 256, (16, 24, 24, 1)).astype("float32")
+    answers = model(x).numpy()
+    for change in (tfmark.harden, tfmark.soften):
+        change(model)
+        np.testing.assert_allclose(model(x).numpy(), answers, atol=1e-3)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from tfmark.errors import InvalidArgumentError
-from tfmark.model_chains import followers, is_homogeneous, is_linear, kernel_of
+from tfmark.model_chains import followers, has_plain_kernel, is_homogeneous, is_linear, kernel_of
 
 NORM = 16.0  # of filters in front of batch normalisation: steps turn them 256 times less than at 1
 
@@ -137,7 +137,9 @@ def heads(model: Any) -> Iterator[tuple[Any, Any]]:
     for norm, after in followers(model):
         if isinstance(norm, keras.layers.BatchNormalization) and norm.scale and norm.center:
             head = next((layer for layer in after if not is_homogeneous(layer)), None)
-            if isinstance(head, keras.layers.Dense) and head.path not in normalised:
+            if not isinstance(head, keras.layers.Dense) or head.path in normalised:
+                continue
+            if has_plain_kernel(head):
                 yield head, norm
 
 

@@ -48,12 +48,17 @@ def followers(model: Any) -> Iterator[tuple[Any, list[Any]]]:
 
 def is_linear(layer: Any) -> bool:
     """Whether a layer multiplies by a kernel, adds a bias, and does no more."""
-    return (
-        isinstance(layer, _LINEAR)
-        and layer.built
-        and layer.activation is keras.activations.linear
-        and keras.backend.is_float_dtype(kernel_of(layer).dtype)  # not quantised
-    )
+    linear = isinstance(layer, _LINEAR) and layer.activation is keras.activations.linear
+    return linear and has_plain_kernel(layer)
+
+
+def has_plain_kernel(layer: Any) -> bool:
+    """Whether the kernel is a variable of its own: built, not quantised, not adapted (LoRA)."""
+    if not layer.built:
+        return False
+    kernel = kernel_of(layer)
+    is_variable = isinstance(kernel, keras.Variable)
+    return bool(is_variable and keras.backend.is_float_dtype(kernel.dtype))
 
 
 def is_homogeneous(layer: Any) -> bool:
