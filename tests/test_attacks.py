@@ -216,6 +216,16 @@ def test_a_converted_model_answers(small_marked, data, tests, mode):
     assert tfmark.verify(endpoint, small_key()).owned
 
 
+def test_augmentation_in_a_model_is_off_once_it_is_converted(small_marked, data):
+    """Keras leaves it on in what `model.export` writes, and LiteRT then refuses to convert."""
+    augment = [keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(0.5, 0.5)]
+    model = keras.Sequential([keras.Input(SHAPE), *augment, small_marked])
+    endpoint = QuantizeLiteRT("float16")(model, data)
+    triggers = small_key().triggers(per_mark=2)
+    plain = QuantizeLiteRT("float16")(small_marked, data)
+    assert (endpoint.classify(triggers.pixels) == plain.classify(triggers.pixels)).all()
+
+
 def test_keras_quantizes_dense_layers(small_marked, data, tests):
     quantized = QuantizeKeras("int8")(small_marked, data)
     assert quantized.get_layer("scores").kernel.dtype == "int8"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tfmark.attacks.copies import copy_of
@@ -19,6 +20,7 @@ from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_count
 from tfmark.endpoints import Endpoint
 from tfmark.endpoints.choosing import endpoint_from
+from tfmark.endpoints.in_memory import as_inputs
 from tfmark.errors import AttackError
 from tfmark.pixels import from_pixels
 
@@ -75,14 +77,21 @@ class QuantizeLiteRT:
     def _convert(self, model: Any, data: AttackData, seed: int, folder: Path) -> bytes:
         import tensorflow as tf
 
-        model.export(folder, verbose=False)
+        images = from_pixels(data.part(1, seed).pixels[: self.samples], data.value_range)
+        # `model.export` would leave augmentation in the model switched on.
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint(
+            "serve",
+            lambda images: model(as_inputs(model, images), training=False),
+            [keras.InputSpec(images.dtype, (None, *images.shape[1:]))],
+        )
+        archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if self.mode == "float16":
             converter.target_spec.supported_types = [tf.float16]
         else:
-            samples = data.part(1, seed).pixels[: self.samples]
-            images = from_pixels(samples, data.value_range)
             converter.representative_dataset = lambda: ([image[np.newaxis]] for image in images)
         with _quiet():
             return bytes(converter.convert())
