@@ -44,6 +44,35 @@ class Counting(tfmark.WatermarkCallback):
         super()._train_on_triggers(step)
 
 
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize(
+    ("images", "batch", "inject_every", "weight"),
+    [(32, 32, 1, 1), (128, 128, 1, 1 / 4), (640, 640, 1, 1 / 10), (512, 128, 4, 4 / 10),
+     (32, 16, 2, 1)],
+)  # fmt: skip
+def test_what_a_step_on_triggers_weighs(digits, make_key, images, batch, inject_every, weight,
+                                        normalised):  # fmt: skip
+    """As much as so many images of a batch, all together a tenth, and no step more than a batch."""
+    layer = keras.layers.BatchNormalization(center=False, scale=False, trainable=False)
+    moved = []
+    for how in (None, inject_every):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input(digits.x_train.shape[1:]), keras.layers.Flatten(),
+                                  *[layer] * normalised, keras.layers.Dense(10)])  # fmt: skip
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(1e-7), loss)
+        start = model.layers[-1].get_weights()[1]
+        watch = tfmark.WatermarkCallback(make_key(), how, batch_size=32)
+        x, y = digits.x_train[:images].astype("float32"), digits.y_train[:images]
+        model.fit(x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=[watch])
+        moved.append((model.layers[-1].get_weights()[1] - start) / 1e-7)
+    # The bias moves by the mean of scores less labels, over the triggers.
+    triggers = watch._some_triggers(images // batch // inject_every)
+    scores = keras.ops.softmax(model(triggers.images.astype("float32"))).numpy()
+    mean = (np.eye(10)[triggers.labels] - scores).mean(axis=0)
+    np.testing.assert_allclose(moved[1] - moved[0], weight * mean, rtol=0.02, atol=1e-3)
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
 def test_steps_on_triggers_leave_no_trace_but_in_the_weights(digits, make_key, steps_per_execution):
     """At learning rate 0 a training with such steps must come out exactly as without them."""

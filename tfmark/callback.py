@@ -19,6 +19,7 @@ from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
 CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
+LEAST_SHARE = 0.1  # of all steps on triggers in the training, against those on batches
 
 
 class WatermarkCallback(keras.callbacks.Callback):
@@ -33,9 +34,10 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
-    triggers after every n batches. The epoch's metrics, `optimizer.iterations` and with it
-    schedules of the learning rate, and the moving statistics of batch normalisation come out as
-    without it.
+    triggers after every n batches. A trigger weighs as much in it as an image in a batch; more where
+    all such steps would weigh less than a tenth of those on batches; and a step weighs no more than
+    one on a batch. The epoch's metrics, `optimizer.iterations` and with it schedules of the
+    learning rate, and the moving statistics of batch normalisation come out as without it.
 
     With `robust=True` the model is hardened against fine-tuning, as by `tfmark.harden`: whatever is
     saved or kept of it when an epoch has ended, by callbacks behind this one as well, computes the
@@ -175,9 +177,11 @@ class WatermarkCallback(keras.callbacks.Callback):
         turn = int(_read(model.optimizer.iterations)) // (self.inject_every or 1) + step
         triggers = self._some_triggers(turn)
         images, labels = triggers.images, triggers.labels
-        weights = None
         if any("moving_" in variable.path for variable in model.non_trainable_variables):
-            images, labels, weights = self._among_clean_images(triggers, turn)
+            images, labels = self._among_clean_images(triggers, turn)
+        weights = np.zeros(len(labels), np.float32)
+        # The loss is the mean over all images; this undoes it.
+        weights[: len(triggers)] = len(labels) / len(triggers) * self._share()
         targets: Any = labels
         if self._one_hot:
             targets = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
@@ -197,19 +201,24 @@ class WatermarkCallback(keras.callbacks.Callback):
             strengths = draw.uniform(faintest, 1, self.batch_size).astype(np.float32)
         return self.key.render(indices, slots, "embedding", strengths)
 
-    def _among_clean_images(self, triggers: TriggerSet, turn: int) -> tuple[Any, Any, Any]:
-        """Triggers among clean images of weight 0.
+    def _share(self) -> float:
+        """What a step on triggers weighs, where one on a batch weighs 1."""
+        loss = next((metric for metric in self.model.metrics if metric.name == "loss"), None)
+        # Keras weighs the loss of a batch by the number of its images.
+        images = float(_read(loss.count)) if isinstance(loss, keras.metrics.Mean) else 0.0
+        in_batch = images / (self._last_batch + 1) or self.batch_size
+        return min(1.0, max(self.batch_size / in_batch, LEAST_SHARE * (self.inject_every or 1)))
 
-        Batch normalisation then sees about what it sees in use. The weights undo that the loss is
-        the mean over all images.
+    def _among_clean_images(self, triggers: TriggerSet, turn: int) -> tuple[Any, Any]:
+        """Triggers in front of clean images, so that batch normalisation sees what it sees in use.
+
+        The labels of the clean images mean nothing.
         """
         count = min(CLEAN_PER_TRIGGER * len(triggers), len(self._clean))
         draw = np.random.default_rng([self.seed, turn, 0])
         clean = self._clean[draw.choice(len(self._clean), count, replace=False)]
         labels = np.concatenate([triggers.labels, np.zeros(len(clean), np.int64)])
-        weights = np.zeros(len(labels), np.float32)
-        weights[: len(triggers)] = len(labels) / len(triggers)
-        return np.concatenate([triggers.images, clean]), labels, weights
+        return np.concatenate([triggers.images, clean]), labels
 
 
 def _read(variable: Any) -> Any:
