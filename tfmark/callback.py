@@ -34,9 +34,9 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
-    triggers after every n batches. A trigger weighs as much in it as an image in a batch; more where
-    all such steps would weigh less than a tenth of those on batches; and a step weighs no more than
-    one on a batch. The epoch's metrics, `optimizer.iterations` and with it schedules of the
+    triggers after every n batches. A trigger weighs as much in it as an image in a batch, but more
+    where all such steps would weigh less than a tenth of those on batches; and no step weighs more
+    than one on a batch. The epoch's metrics, `optimizer.iterations` and with it schedules of the
     learning rate, and the moving statistics of batch normalisation come out as without it.
 
     With `robust=True` the model is hardened against fine-tuning, as by `tfmark.harden`: whatever is
