@@ -31,6 +31,8 @@ class Way(NamedTuple):
     move: str = ""  # where the weights are moved to for the gradient of the marks
     share: float = 0.0  # how far, as a share of each kernel's norm
     exponent: float = 0.0  # of exponential weighting (Namba et al., AsiaCCS 2019)
+    times: float = 1.0  # as many triggers
+    spread: bool = False  # whether each step teaches the marks to one layer alone, drawn anew
 
 
 WAYS = {
@@ -45,6 +47,8 @@ WAYS = {
     "against the marks, 10 %": Way(move="marks", share=0.1),
     "weight noise, 10 %": Way(move="noise", share=0.1),
     "exponential weighting": Way(exponent=2.0),
+    "twice as many triggers": Way(times=2.0),
+    "marks spread over the layers": Way(spread=True),
 }
 FINE_TUNINGS = ("fine-tuning 0.05", "fine-tuning 0.05, momentum 0.9")
 
@@ -60,7 +64,7 @@ def train(name, data, key, way, seed):
     optimizer.build(model.trainable_variables)
     step = stepper(model, optimizer, way)
     draw = np.random.default_rng(seed)
-    count, turn, averages = round(robustness.RATIO * recipe.batch), 0, None
+    count, turn, averages = round(way.times * robustness.RATIO * recipe.batch), 0, None
     for epoch in range(recipe.epochs):
         for rows in np.split(draw.permutation(len(data.x_train))[: steps * recipe.batch], steps):
             indices = np.arange(turn * count, (turn + 1) * count) % key.spec.num_marks
@@ -100,6 +104,9 @@ def stepper(model, optimizer, way):
             state,
         )
 
+    apart = way.move or way.spread  # the loss of the marks, for other weights
+    layers = [variable.path.rsplit("/", 1)[0] for variable in model.trainable_variables]
+
     @tf.function
     def step(images, labels, marked, targets):
         batch = images, labels, marked, targets
@@ -108,21 +115,29 @@ def stepper(model, optimizer, way):
         with tf.GradientTape() as tape:
             tape.watch(weights)
             clean, marks, state = losses(weights, *batch)
-            loss = clean if way.move else clean + share * marks
+            loss = clean if apart else clean + share * marks
         gradients = tape.gradient(loss, weights)
-        if way.move:
-            moved = [
-                weight + way.share * tf.norm(weight) * direction / (tf.norm(direction) + 1e-12)
-                for weight, direction in zip(weights, directions(weights, batch), strict=True)
-            ]
+        if apart:
+            moved = elsewhere(weights, batch)
             with tf.GradientTape() as tape:
                 tape.watch(moved)
                 loss = share * losses(moved, *batch)[1]
             there = tape.gradient(loss, moved)
+            if way.spread:
+                there = one_layer(there)
             gradients = [a + b for a, b in zip(gradients, there, strict=True)]
         for variable, value in zip(model.non_trainable_variables, state, strict=True):
             variable.assign(value)
         optimizer.apply(gradients, model.trainable_variables)
+
+    def elsewhere(weights, batch):
+        """Where the loss of the marks is taken."""
+        if not way.move:
+            return weights
+        return [
+            weight + way.share * tf.norm(weight) * direction / (tf.norm(direction) + 1e-12)
+            for weight, direction in zip(weights, directions(weights, batch), strict=True)
+        ]
 
     def directions(weights, batch):
         """For kernels alone: uphill for the loss of the marks, or anywhere."""
@@ -133,6 +148,13 @@ def stepper(model, optimizer, way):
         if way.move == "noise":
             uphill = [tf.random.normal(weight.shape) for weight in weights]
         return [d if len(d.shape) > 1 else tf.zeros_like(d) for d in uphill]
+
+    def one_layer(gradients):
+        """Those of one layer, times the number of layers: on average, those of all."""
+        names = sorted(set(layers))
+        drawn = tf.random.uniform([], maxval=len(names), dtype=tf.int32)
+        keep = [tf.cast(drawn == names.index(name), tf.float32) for name in layers]
+        return [len(names) * k * g for k, g in zip(keep, gradients, strict=True)]
 
     return step
 
