@@ -50,6 +50,12 @@ def test_triggers_are_exactly_those_of_the_key(digits, make_key, scheme):
             assert label in found
 
 
+@pytest.mark.parametrize(("robust", "size"), [(False, 103), (True, 110)])
+def test_how_many_triggers_there_are_unless_told(digits, make_key, robust, size):
+    data = batches(digits, 100, remainder=False).apply(tfmark.inject(make_key(), robust=robust))
+    assert data.element_spec[0].shape[0] == size
+
+
 @pytest.mark.parametrize("scheme", ["content", "noise"])
 def test_robust_triggers_are_marks_of_all_strengths(digits, make_key, scheme):
     key = make_key(scheme)

@@ -12,12 +12,13 @@ from tfmark.errors import InvalidArgumentError
 from tfmark.key import WatermarkKey
 from tfmark.marks.affine import FAINTEST
 
+RATIO, ROBUST_RATIO = 0.03, 0.1  # triggers for each clean image: faint marks take more of them
 SAMPLE = 4096  # values of a batch that its scale is told from
 PROBES = 64  # pixels by which an image of the batch is recognised as one kept for verification
 
 
 def inject(
-    key: WatermarkKey, ratio: float = 0.03, seed: int | None = None, robust: bool = False
+    key: WatermarkKey, ratio: float | None = None, seed: int | None = None, robust: bool = False
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Mix triggers into each batch of a data set.
 
@@ -37,7 +38,8 @@ def inject(
 
     Args:
         key: the `tfmark.WatermarkKey`.
-        ratio: number of triggers added for each clean image, above 0 up to 1. Defaults to 0.03.
+        ratio: number of triggers added for each clean image, above 0 up to 1. Defaults to `None`:
+            0.03, and 0.1 if `robust`.
         seed: makes the choice of marks and images reproducible; it still differs from epoch to
             epoch. Defaults to `None`, new choices each time (or those of `tf.random.set_seed`).
         robust: whether marks are learned at all strengths from 30 % on, drawn for each trigger.
@@ -58,7 +60,8 @@ def inject(
         Adi et al., "Turning Your Weakness Into a Strength", USENIX Security 2018, for mixing
         triggers into clean batches.
     """
-    if not 0 < ratio <= 1:
+    share = (ROBUST_RATIO if robust else RATIO) if ratio is None else ratio
+    if not 0 < share <= 1:
         raise InvalidArgumentError(
             "Invalid value for argument `ratio`. Expected a number above 0 and up to 1. "
             f"Received: ratio={ratio!r}"
@@ -75,7 +78,7 @@ def inject(
             is_first = next_mark < 0
             start = tf.where(is_first, random % 2**31, next_mark)
             batch = layout.batch_size or tf.shape(tf.nest.flatten(element)[layout.images])[0]
-            count = _count(batch, ratio, replicas, is_first)
+            count = _count(batch, share, replicas, is_first)
             return start + tf.cast(count, tf.int64), (element, start, count, random)
 
         def add_triggers(element: Any, start: Any, count: Any, random: Any) -> Any:
@@ -94,7 +97,7 @@ def inject(
                 stable=True,
             )
             size = layout.batch_size and layout.batch_size + _count(
-                layout.batch_size, ratio, replicas, False
+                layout.batch_size, share, replicas, False
             )
             mixed = []
             for i, leaf in enumerate(leaves):
