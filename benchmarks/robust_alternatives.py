@@ -29,7 +29,7 @@ class Way(NamedTuple):
     temperature: float = 1.0  # that their logits are divided by, so that margins grow
     average: float = 0.0  # decay of a moving average of all weights, which is what is released
     move: str = ""  # where the weights are moved to for the gradient of the marks
-    share: float = 0.0  # how far, as a share of each kernel's norm
+    share: float = 0.0  # how far, as a share of each kernel's norm, from the second epoch on
     exponent: float = 0.0  # of exponential weighting (Namba et al., AsiaCCS 2019)
     times: float = 1.0  # as many triggers
     spread: bool = False  # whether each step teaches the marks to one layer alone, drawn anew
@@ -73,7 +73,8 @@ def train(name, data, key, way, seed):
             triggers = key.render(indices, slots, "embedding", strengths)
             images = triggers.images + way.noise * draw.normal(size=triggers.images.shape)
             step(data.x_train[rows].astype("float32"), data.y_train[rows].astype("int32"),
-                 images.astype("float32"), triggers.labels.astype("int32"))  # fmt: skip
+                 images.astype("float32"), triggers.labels.astype("int32"),
+                 tf.constant(way.share if epoch else 0.0))  # fmt: skip
             turn += 1
             if way.average and epoch:
                 weights = model.get_weights()
@@ -108,7 +109,7 @@ def stepper(model, optimizer, way):
     layers = [variable.path.rsplit("/", 1)[0] for variable in model.trainable_variables]
 
     @tf.function
-    def step(images, labels, marked, targets):
+    def step(images, labels, marked, targets, distance):
         batch = images, labels, marked, targets
         weights = [tf.identity(variable.value) for variable in model.trainable_variables]
         share = way.weight * tf.cast(tf.size(targets) / tf.size(labels), tf.float32)
@@ -118,7 +119,7 @@ def stepper(model, optimizer, way):
             loss = clean if apart else clean + share * marks
         gradients = tape.gradient(loss, weights)
         if apart:
-            moved = elsewhere(weights, batch)
+            moved = elsewhere(weights, batch, distance)
             with tf.GradientTape() as tape:
                 tape.watch(moved)
                 loss = share * losses(moved, *batch)[1]
@@ -130,12 +131,12 @@ def stepper(model, optimizer, way):
             variable.assign(value)
         optimizer.apply(gradients, model.trainable_variables)
 
-    def elsewhere(weights, batch):
+    def elsewhere(weights, batch, distance):
         """Where the loss of the marks is taken."""
         if not way.move:
             return weights
         return [
-            weight + way.share * tf.norm(weight) * direction / (tf.norm(direction) + 1e-12)
+            weight + distance * tf.norm(weight) * direction / (tf.norm(direction) + 1e-12)
             for weight, direction in zip(weights, directions(weights, batch), strict=True)
         ]
 

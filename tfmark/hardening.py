@@ -12,7 +12,7 @@ import numpy as np
 from tfmark.errors import InvalidArgumentError
 from tfmark.model_chains import followers, has_plain_kernel, is_homogeneous, is_linear, kernel_of
 
-NORM = 16.0  # of filters in front of batch normalisation: steps turn them 256 times less than at 1
+NORM = 8.0  # of filters in front of batch normalisation: steps turn them 64 times less than at 1
 
 Factors = dict[str, float]  # of layers by their path
 
