@@ -58,7 +58,9 @@ ATTACKS = {
     "fine-tuning 0.05": attacks.FineTune(**STRONG),
     "fine-tuning 0.05, momentum 0.9": attacks.FineTune(**STRONG, momentum=0.9),
     "fine-tuning 0.05, softened first": attacks.FineTune(**STRONG, soften=True),
-    "both": attacks.FineTune(**STRONG, momentum=0.9, soften=True),
+    "fine-tuning 0.05, momentum 0.9, softened first": attacks.FineTune(
+        **STRONG, momentum=0.9, soften=True
+    ),
     "fine-tuning 0.01": attacks.FineTune(learning_rate=0.01, epochs=30, share=0.2),
     **{f"pruning {rate}": attacks.Prune(rate) for rate in (0.5, 0.7, 0.9)},
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},

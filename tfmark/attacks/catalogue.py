@@ -152,7 +152,12 @@ def _strong() -> dict[str, tuple[Attack, ...]]:
     momentum = replace(_STRONG, momentum=0.9, weight_decay=5e-4)
     whole = replace(_STRONG, share=1.0)
     return _with(_STRONG, longer=_STRONG, epochs=60) | {
-        "fine-tune-all": (_STRONG, momentum, replace(_STRONG, soften=True)),
+        "fine-tune-all": (
+            _STRONG,
+            momentum,
+            replace(_STRONG, soften=True),
+            replace(momentum, soften=True),
+        ),
         "prune-global": tuple(Prune(share) for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-layer": tuple(Prune(share, "layer") for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-retrain": (Prune(0.8, retrain=_STRONG), Prune(0.9, retrain=_STRONG)),
