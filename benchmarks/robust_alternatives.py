@@ -23,7 +23,7 @@ import tfmark
 class Way(NamedTuple):
     """What is done to triggers, to their loss, and to the weights at which it is taken."""
 
-    faintest: float = 1.0  # strength of the faintest marks
+    faint: float = 0.0  # share of triggers whose marks are faint: at 30 % of their strength and up
     noise: float = 0.0  # standard deviation of noise on triggers, of 255
     weight: float = 1.0  # of the loss of triggers
     temperature: float = 1.0  # that their logits are divided by, so that margins grow
@@ -37,7 +37,8 @@ class Way(NamedTuple):
 
 WAYS = {
     "plain": Way(),
-    "faint marks among full ones": Way(faintest=0.3),
+    "one mark in four faint": Way(faint=0.25),
+    "every mark faint": Way(faint=1.0),
     "larger margin: logits / 4": Way(temperature=4.0),
     "larger margin: logits / 8": Way(temperature=8.0),
     "triggers weigh 4 times": Way(weight=4.0),
@@ -69,8 +70,8 @@ def train(name, data, key, way, seed):
         for rows in np.split(draw.permutation(len(data.x_train))[: steps * recipe.batch], steps):
             indices = np.arange(turn * count, (turn + 1) * count) % key.spec.num_marks
             slots = draw.integers(key.spec.base_per_group, size=count)
-            strengths = draw.uniform(way.faintest, 1, count).astype("float32")
-            triggers = key.render(indices, slots, "embedding", strengths)
+            strengths = np.where(draw.random(count) < way.faint, draw.uniform(0.3, 1, count), 1)
+            triggers = key.render(indices, slots, "embedding", strengths.astype("float32"))
             images = triggers.images + way.noise * draw.normal(size=triggers.images.shape)
             step(data.x_train[rows].astype("float32"), data.y_train[rows].astype("int32"),
                  images.astype("float32"), triggers.labels.astype("int32"),

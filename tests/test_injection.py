@@ -57,13 +57,13 @@ def test_how_many_triggers_there_are_unless_told(digits, make_key, robust, size)
 
 
 @pytest.mark.parametrize("scheme", ["content", "noise"])
-def test_robust_triggers_are_marks_of_all_strengths(digits, make_key, scheme):
+def test_one_in_four_robust_triggers_is_fainter(digits, make_key, scheme):
     key = make_key(scheme)
-    data = batches(digits).take(4)
-    strengths = np.linspace(0.3, 1, 71, dtype="float32")
+    data = batches(digits)
+    strengths = np.linspace(0.3, 1, 36, dtype="float32")
     found = []
     for (clean, _), (images, labels) in zip(
-        data, data.apply(tfmark.inject(key, 0.1, seed=1, robust=True)), strict=True
+        data, data.apply(tfmark.inject(key, 0.3, seed=1, robust=True)), strict=True
     ):
         added = triggers_of(key, clean, images)
         for trigger, label in zip(images.numpy()[added], labels.numpy()[added], strict=True):
@@ -74,10 +74,10 @@ def test_robust_triggers_are_marks_of_all_strengths(digits, make_key, scheme):
                 if mark.label == label
                 for faded in map(mark.pattern.faded, strengths)
             ]  # fmt: skip
-            assert min(away) < 1
+            assert min(away) < 1.5
             found.append(strengths[np.argmin(away) % len(strengths)])
-    assert min(found) < 0.5
-    assert max(found) > 0.8
+    assert 0.3 <= min(found) < 0.5
+    assert 0.65 < np.mean(np.array(found) > 0.97) < 0.9
 
 
 def _bases(key, mark, batch, pattern):

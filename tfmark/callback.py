@@ -13,7 +13,7 @@ from tfmark.endpoints.in_memory import KerasModel, as_inputs
 from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
-from tfmark.marks.affine import FAINTEST
+from tfmark.marks.affine import fading
 from tfmark.trigger_images import log_triggers
 from tfmark.triggers import TriggerSet
 
@@ -42,8 +42,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     With `robust=True` the model is hardened against fine-tuning, as by `tfmark.harden`: whatever is
     saved or kept of it when an epoch has ended, by callbacks behind this one as well, computes the
     same and is moved less by a thief's training. While an epoch lasts its weights have their usual
-    size, so your own training goes as without. Where the callback embeds, marks are learned at many
-    strengths, as by `inject(robust=True)`.
+    size, so your own training goes as without. Where the callback embeds, a few marks are fainter,
+    as by `inject(robust=True)`.
 
     Example:
     ```python
@@ -197,8 +197,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         slots = draw.integers(self.key.spec.base_per_group, size=self.batch_size)
         strengths = None
         if self.robust:
-            faintest = FAINTEST[self.key.spec.scheme]
-            strengths = draw.uniform(faintest, 1, self.batch_size).astype(np.float32)
+            strengths = draw.uniform(*fading(self.key.spec.scheme), self.batch_size)
+            strengths = strengths.clip(max=1).astype(np.float32)
         return self.key.render(indices, slots, "embedding", strengths)
 
     def _share(self) -> float:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfmark.errors import InvalidArgumentError
 from tfmark.key import WatermarkKey
-from tfmark.marks.affine import FAINTEST
+from tfmark.marks.affine import fading
 
 RATIO, ROBUST_RATIO = 0.03, 0.1  # triggers for each clean image: faint marks take more of them
 SAMPLE = 4096  # values of a batch that its scale is told from
@@ -42,10 +42,10 @@ def inject(
             0.03, and 0.1 if `robust`.
         seed: makes the choice of marks and images reproducible; it still differs from epoch to
             epoch. Defaults to `None`, new choices each time (or those of `tf.random.set_seed`).
-        robust: whether marks are learned at all strengths from 30 % on, drawn for each trigger.
-            Those that are asked about later, at full strength, then lie deeper in their class and
-            outlive more. Takes more triggers to learn. Marks of the "unrelated" scheme stay as
-            they are. Defaults to `False`.
+        robust: whether a quarter of the triggers carry their mark fainter, at 30 % of its strength
+            and up. Those that are asked about later, at full strength, then lie deeper in their
+            class and outlive more. Takes more triggers to learn. Marks of the "unrelated" scheme
+            stay as they are. Defaults to `False`.
 
     Returns:
         A function from data set to data set, for `tf.data.Dataset.apply`. Elements may be `(x, y)`
@@ -69,7 +69,7 @@ def inject(
 
     def transform(dataset: tf.data.Dataset) -> tf.data.Dataset:
         layout = _layout(dataset.element_spec, key)
-        marker = _Marker(key, FAINTEST[key.spec.scheme] if robust else 1.0)
+        marker = _Marker(key, fading(key.spec.scheme) if robust else None)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
         def plan(next_mark: Any, item: Any) -> Any:
@@ -186,8 +186,8 @@ def _as_labels(ids: Any, like: Any, key: WatermarkKey) -> Any:
 class _Marker:
     """The key's marks as tensors, and the graph that puts them on images."""
 
-    def __init__(self, key: WatermarkKey, faintest: float):
-        self._faintest = faintest
+    def __init__(self, key: WatermarkKey, fading: tuple[float, float] | None):
+        self._fading = fading
         spec = key.spec
         patterns = [mark.pattern for mark in key.marks]
         self._spec = spec
@@ -229,8 +229,9 @@ class _Marker:
         else:
             bases = self._to_pixels(tf.gather(images, sources))
         scale, shift = tf.gather(self._scale, indices), tf.gather(self._shift, indices)
-        if self._faintest < 1:
-            strength = tf.random.stateless_uniform([count, 1, 1, 1], seed + 1, self._faintest)
+        if self._fading:
+            strength = tf.random.stateless_uniform([count, 1, 1, 1], seed + 1, *self._fading)
+            strength = tf.minimum(strength, 1.0)
             scale, shift = 1 + (scale - 1) * strength, shift * strength
         marked = scale * bases + shift
         pixels = tf.round(tf.clip_by_value(marked, 0.0, 255.0))
