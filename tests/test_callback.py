@@ -73,6 +73,20 @@ def test_what_a_step_on_triggers_weighs(digits, make_key, images, batch, inject_
     np.testing.assert_allclose(moved[1] - moved[0], weight * mean, rtol=0.02, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "least", "most"),
+    [("noise", 0.65, 0.85), ("content", 0.65, 0.85), ("unrelated", 1, 1)],
+)
+def test_a_robust_callback_makes_one_mark_in_four_fainter(make_key, scheme, least, most):
+    full, some = (
+        tfmark.WatermarkCallback(make_key(scheme), 1, 480, robust=robust)._some_triggers(3)
+        for robust in (False, True)
+    )
+    same = (full.pixels == some.pixels).all(axis=(1, 2, 3))
+    assert least <= same.mean() <= most
+    np.testing.assert_array_equal(full.labels, some.labels)
+
+
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
 def test_steps_on_triggers_leave_no_trace_but_in_the_weights(digits, make_key, steps_per_execution):
     """At learning rate 0 a training with such steps must come out exactly as without them."""

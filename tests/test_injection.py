@@ -59,7 +59,7 @@ def test_how_many_triggers_there_are_unless_told(digits, make_key, robust, size)
 @pytest.mark.parametrize("scheme", ["content", "noise"])
 def test_one_in_four_robust_triggers_is_fainter(digits, make_key, scheme):
     key = make_key(scheme)
-    data = batches(digits)
+    data = batches(digits, 16)
     strengths = np.linspace(0.3, 1, 36, dtype="float32")
     found = []
     for (clean, _), (images, labels) in zip(
