@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import robustness
 import tensorflow as tf
+from networks import network
 
 import tfmark
 
@@ -58,7 +59,7 @@ def train(name, data, key, way, seed):
     """A model trained on batches with triggers among them, at the ratio of `robustness.py`."""
     keras.utils.set_random_seed(seed)
     recipe = robustness.RECIPES[name]
-    model = robustness.network(name, data.x_train.shape[1:], data.num_classes)
+    model = network("strided", name, data.x_train.shape[1:], data.num_classes)
     steps = len(data.x_train) // recipe.batch
     schedule = keras.optimizers.schedules.CosineDecay(recipe.rate, recipe.epochs * steps)
     optimizer = keras.optimizers.Adam(schedule)

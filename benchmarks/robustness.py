@@ -1,6 +1,7 @@
 """Do the marks outlive what is done to a stolen model? Plain embedding beside the robust one.
 
-    python benchmarks/robustness.py [--datasets mnist cifar10] [--schemes ...] [--seeds 0 1 2]
+    python benchmarks/robustness.py [--datasets mnist cifar10] [--networks strided vgg plain]
+                                    [--schemes ...] [--seeds 0 1 2]
 
 For each scheme and seed the same network is trained on the same batches without marks; with
 `tfmark.inject`; robustly, with `inject(robust=True)`, as many triggers, and
@@ -12,6 +13,7 @@ TensorFlow Datasets; "mnist-half" and "cifar10-half" have half as many pixels a 
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -25,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+from networks import KINDS, network
 
 import tfmark
 from tfmark import attacks, datasets
@@ -35,20 +38,19 @@ EMBEDDINGS = ("clean", "plain", "robust", "callback")  # the last one is robust 
 
 
 class Recipe(NamedTuple):
-    """How a network for some data is made and trained."""
+    """How a network for some data is trained."""
 
-    widths: tuple  # and strides of convolutions, each followed by batch normalisation
     epochs: int
     rate: float  # of Adam, along half a cosine to 0
     batch: int = 128
 
 
 RECIPES = {
-    "digits": Recipe(((24, 2), (48, 2)), 15, 3e-3, batch=32),
-    "mnist": Recipe(((24, 2), (48, 2), (64, 1)), 8, 2e-3),
-    "mnist-half": Recipe(((24, 2), (48, 1), (64, 2)), 4, 3e-3),
-    "cifar10": Recipe(((32, 2), (64, 2), (128, 1), (128, 2), (128, 1)), 20, 2e-3),
-    "cifar10-half": Recipe(((32, 1), (48, 2), (96, 2), (96, 1)), 8, 2e-3),
+    "digits": Recipe(15, 3e-3, batch=32),
+    "mnist": Recipe(8, 2e-3),
+    "mnist-half": Recipe(4, 3e-3),
+    "cifar10": Recipe(20, 2e-3),
+    "cifar10-half": Recipe(8, 2e-3),
 }
 RATIO = 0.1  # triggers for each clean image, with and without `robust`
 INJECT_EVERY = 4  # batches, where the callback is alone
@@ -66,17 +68,6 @@ ATTACKS = {
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},
     "int8": attacks.QuantizeLiteRT(),
 }
-
-
-def network(name, shape, classes):
-    layers = keras.layers
-    stack = [keras.Input(shape), layers.Rescaling(1 / 127.5, -1)]
-    if name == "cifar10":
-        stack += [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
-    for width, stride in RECIPES[name].widths:
-        stack.append(layers.Conv2D(width, 3, stride, padding="same", use_bias=False))
-        stack += [layers.BatchNormalization(momentum=0.9), layers.ReLU()]
-    return keras.Sequential([*stack, layers.Flatten(), layers.Dense(classes, "softmax")])
 
 
 def load(name, images):
@@ -107,7 +98,7 @@ def key_of(data, scheme, seed):
     )
 
 
-def train(name, data, key, embedding, seed, epochs):
+def train(name, kind, data, key, embedding, seed, epochs):
     """Train one model; gives it and the seconds that its training took."""
     keras.utils.set_random_seed(seed)
     recipe = RECIPES[name]
@@ -120,7 +111,7 @@ def train(name, data, key, embedding, seed, epochs):
         robust = embedding == "robust"
         batches = batches.apply(tfmark.inject(key, RATIO, seed, robust))
         callbacks.append(tfmark.WatermarkCallback(key, robust=robust))
-    model = network(name, data.x_train.shape[1:], data.num_classes)
+    model = network(kind, name, data.x_train.shape[1:], data.num_classes)
     schedule = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches))
     model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
     start = time.process_time()
@@ -142,18 +133,18 @@ def measure(suspect, data, key):
     }
 
 
-def run(name, data, scheme, embedding, seed, args, runs):
+def run(name, kind, data, scheme, embedding, seed, args, runs):
     """Train and attack one model, as far as that is not done yet."""
     epochs = args.epochs or RECIPES[name].epochs
     what = {
-        "dataset": name, "images": len(data.x_train), "epochs": epochs,
+        "dataset": name, "network": kind, "images": len(data.x_train), "epochs": epochs,
         "scheme": scheme, "embedding": embedding, "seed": seed,
     }  # fmt: skip
     key = key_of(data, "noise" if embedding == "clean" else scheme, seed)
     path = args.models / ("-".join(str(value) for value in what.values()) + ".keras")
     entry = next((entry for entry in runs if what.items() <= entry.items()), None)
     if entry is None or not path.exists():
-        model, seconds = train(name, data, key, embedding, seed, epochs)
+        model, seconds = train(name, kind, data, key, embedding, seed, epochs)
         args.models.mkdir(parents=True, exist_ok=True)
         model.save(path)
         entry and runs.remove(entry)
@@ -185,10 +176,10 @@ def table(runs):
     """One line for each attack, the embeddings side by side."""
     heads = " | ".join(f"{embedding}: test | marks | owned" for embedding in EMBEDDINGS[1:])
     lines = [
-        f"| data | scheme | seeds | attack | {heads} |",
-        "|---|---|---|---|" + "---|---|---|" * len(EMBEDDINGS[1:]),
+        f"| data | network | scheme | seeds | attack | {heads} |",
+        "|---|---|---|---|---|" + "---|---|---|" * len(EMBEDDINGS[1:]),
     ]
-    settings = sorted({(r["dataset"], r["images"], r["epochs"], r["scheme"]) for r in runs})
+    settings = sorted({tuple(r[k] for k in FIELDS) for r in runs})
     for setting in settings:
         found = [r for r in runs if setting == tuple(r[k] for k in FIELDS)]
         for attack in ("none", *ATTACKS):
@@ -202,16 +193,16 @@ def table(runs):
                 done = [cell for cell in cells.values() if cell]
                 seeds |= {seed for seed, cell in cells.items() if cell}
                 sides += side(done)
-            name, images, epochs, scheme = setting
+            name, images, epochs, kind, scheme = setting
             if seeds:
                 lines.append(
-                    f"| {name}, {images} images, {epochs} epochs | {scheme} "
+                    f"| {name}, {images} images, {epochs} epochs | {kind} | {scheme} "
                     f"| {', '.join(map(str, sorted(seeds)))} | {attack} | {' | '.join(sides)} |"
                 )
     return "\n".join(lines)
 
 
-FIELDS = ("dataset", "images", "epochs", "scheme")
+FIELDS = ("dataset", "images", "epochs", "network", "scheme")
 
 
 def side(cells):
@@ -232,20 +223,20 @@ def spread(values):
 def costs(runs):
     """What embedding costs against the same training without marks."""
     lines = [
-        "| data | scheme | embedding | seeds | test accuracy | against clean | time |",
-        "|---|---|---|---|---|---|---|",
+        "| data | network | scheme | embedding | seeds | test accuracy | against clean | time |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    clean = {(*(r[k] for k in FIELDS[:3]), r["seed"]): r for r in runs if r["scheme"] == "none"}
+    clean = {(*(r[k] for k in FIELDS[:4]), r["seed"]): r for r in runs if r["scheme"] == "none"}
     for setting in sorted({(*(r[k] for k in FIELDS), r["embedding"]) for r in runs}):
         *_, scheme, embedding = setting
         group = [r for r in runs if setting == (*(r[k] for k in FIELDS), r["embedding"])]
-        pairs = [(r, clean.get((*setting[:3], r["seed"]))) for r in group]
+        pairs = [(r, clean.get((*setting[:4], r["seed"]))) for r in group]
         pairs = [(r, other) for r, other in pairs if other]
         lost = [100 * (r["test"] - other["test"]) for r, other in pairs]
         ratio = [r["seconds"] / other["seconds"] for r, other in pairs]
         lines.append(
-            f"| {setting[0]}, {setting[1]} images, {setting[2]} epochs | {scheme} | {embedding} "
-            f"| {len(group)} | {spread([100 * r['test'] for r in group])} "
+            f"| {setting[0]}, {setting[1]} images, {setting[2]} epochs | {setting[3]} | {scheme} "
+            f"| {embedding} | {len(group)} | {spread([100 * r['test'] for r in group])} "
             f"| {f'{statistics.mean(lost):+.2f}' if lost else '-'} "
             f"| {f'x {statistics.mean(ratio):.2f}' if ratio else '-'} |"
         )
@@ -255,6 +246,7 @@ def costs(runs):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", nargs="+", default=["mnist", "cifar10"], choices=RECIPES)
+    parser.add_argument("--networks", nargs="+", default=["strided"], choices=KINDS)
     parser.add_argument("--schemes", nargs="+", default=SCHEMES, choices=SCHEMES)
     parser.add_argument("--embeddings", nargs="+", default=EMBEDDINGS, choices=EMBEDDINGS)
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS)
@@ -268,11 +260,10 @@ def main():
     runs = json.loads(args.out.read_text()) if args.out.exists() else []
     for name in () if args.table else args.datasets:
         data = load(name, args.images)
-        for seed in args.seeds:
-            for scheme in args.schemes:
-                for embedding in args.embeddings:
-                    scheme_of = "none" if embedding == "clean" else scheme
-                    run(name, data, scheme_of, embedding, seed, args, runs)
+        wanted = itertools.product(args.networks, args.seeds, args.schemes, args.embeddings)
+        for kind, seed, scheme, embedding in wanted:
+            scheme_of = "none" if embedding == "clean" else scheme
+            run(name, kind, data, scheme_of, embedding, seed, args, runs)
     print(table([r for r in runs if r["scheme"] != "none"]), costs(runs), sep="\n\n")
 
 

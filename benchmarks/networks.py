@@ -1,0 +1,51 @@
+"""Small networks of three kinds, to be marked and attacked."""
+
+import keras
+
+WIDTHS = {  # and strides of the convolutions of the "strided" network
+    "digits": ((24, 2), (48, 2)),
+    "mnist": ((24, 2), (48, 2), (64, 1)),
+    "mnist-half": ((24, 2), (48, 1), (64, 2)),
+    "cifar10": ((32, 2), (64, 2), (128, 1), (128, 2), (128, 1)),
+    "cifar10-half": ((32, 1), (48, 2), (96, 2), (96, 1)),
+}
+
+
+def strided(name):
+    """Convolutions with strides and batch normalisation, and one dense layer."""
+    layers = keras.layers
+    for width, stride in WIDTHS[name]:
+        yield layers.Conv2D(width, 3, stride, padding="same", use_bias=False)
+        yield from (layers.BatchNormalization(momentum=0.9), layers.ReLU())
+    yield layers.Flatten()
+
+
+def vgg(_):
+    """Batch normalisation with Keras' defaults, pooling, and dropout behind a dense layer."""
+    layers = keras.layers
+    for width in (16, 32, 64):
+        yield from (layers.Conv2D(width, 3, padding="same"), layers.BatchNormalization())
+        yield from (layers.ReLU(), layers.MaxPooling2D())
+    yield from (layers.Flatten(), layers.Dense(128), layers.BatchNormalization())
+    yield from (layers.ReLU(), layers.Dropout(0.5))
+
+
+def plain(_):
+    """Pooling and dropout, and no batch normalisation: nothing here can be hardened."""
+    layers = keras.layers
+    for width in (24, 48):
+        yield layers.Conv2D(width, 3, padding="same", activation="relu")
+        yield layers.MaxPooling2D()
+    yield from (layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dropout(0.5))
+
+
+KINDS = {"strided": strided, "vgg": vgg, "plain": plain}
+
+
+def network(kind, name, shape, classes):
+    """A network for images from 0 to 255, with augmentation for CIFAR-10."""
+    layers = keras.layers
+    stack = [keras.Input(shape), layers.Rescaling(1 / 127.5, -1)]
+    if name == "cifar10":
+        stack += [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
+    return keras.Sequential([*stack, *KINDS[kind](name), layers.Dense(classes, "softmax")])
