@@ -56,6 +56,7 @@ RATIO = 0.1  # triggers for each clean image, with and without `robust`
 INJECT_EVERY = 4  # batches, where the callback is alone
 
 STRONG = {"learning_rate": 0.05, "halve_every": 5, "epochs": 30, "share": 0.2}
+ADAM = STRONG | {"optimizer": "adam", "learning_rate": 0.003}
 ATTACKS = {
     "fine-tuning 0.05": attacks.FineTune(**STRONG),
     "fine-tuning 0.05, momentum 0.9": attacks.FineTune(**STRONG, momentum=0.9),
@@ -63,6 +64,8 @@ ATTACKS = {
     "fine-tuning 0.05, momentum 0.9, softened first": attacks.FineTune(
         **STRONG, momentum=0.9, soften=True
     ),
+    "fine-tuning Adam 0.003": attacks.FineTune(**ADAM),
+    "fine-tuning Adam 0.003, softened first": attacks.FineTune(**ADAM, soften=True),
     "fine-tuning 0.01": attacks.FineTune(learning_rate=0.01, epochs=30, share=0.2),
     **{f"pruning {rate}": attacks.Prune(rate) for rate in (0.5, 0.7, 0.9)},
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},

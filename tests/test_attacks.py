@@ -117,6 +117,17 @@ def test_the_learning_rate_is_halved(small_marked, data):
     assert rates == pytest.approx([0.04, 0.04, 0.02, 0.01, 0.01])
 
 
+def test_adam_fine_tunes_as_well(small_marked, data, tests):
+    """Its steps are of one size: the first moves each weight by the learning rate."""
+    one_step = FineTune(optimizer="adam", learning_rate=1e-3, epochs=1, share=0.01)
+    before, after = (kernels(model) for model in (small_marked, one_step(small_marked, data)))
+    moved = np.concatenate([np.abs(b - a).ravel() for a, b in zip(before, after, strict=True)])
+    assert np.median(moved) == pytest.approx(1e-3, rel=0.01)
+    tuned = dataclasses.replace(one_step, epochs=2, share=1.0)(small_marked, data)
+    assert accuracy(tuned, tests) > 0.9
+    assert "Adam 0.001" in str(one_step)
+
+
 @pytest.mark.parametrize("sparsity", [0.3, 0.85])
 def test_pruning_zeroes_the_share_that_it_says(small_marked, data, sparsity):
     everywhere = kernels(Prune(sparsity)(small_marked, data))
@@ -447,7 +458,8 @@ def test_data_that_cannot_work(images, labels, problem):
     "make",
     [
         lambda: FineTune("some"), lambda: FineTune(learning_rate=0), lambda: FineTune(epochs=1.5),
-        lambda: FineTune(share=1.2), lambda: FineTune(halve_every=0), lambda: Prune(0.0),
+        lambda: FineTune(share=1.2), lambda: FineTune(halve_every=0), lambda: FineTune(optimizer="sgd2"),
+        lambda: FineTune(optimizer="adam", momentum=0.9), lambda: Prune(0.0),
         lambda: Prune(0.5, "kernel"), lambda: WeightNoise(-1), lambda: Average("soup"),
         lambda: Overwrite("text"), lambda: Extract("true"), lambda: Extract(student="none"),
         lambda: Extract(temperature=0), lambda: QuantizeLiteRT("int2"), lambda: Jpeg(100),

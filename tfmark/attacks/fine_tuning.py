@@ -20,7 +20,7 @@ from tfmark.hardening import soften
 
 @dataclass(frozen=True)
 class FineTune:
-    """Train a copy of the stolen model on, with stochastic gradient descent.
+    """Train a copy of the stolen model on.
 
     Batch normalisation takes part as in any training: it normalises by each batch and moves its
     averages along.
@@ -43,8 +43,10 @@ class FineTune:
         share: share of the attacker's images that is used. Defaults to 0.2.
         batch_size: number of images in a batch. Defaults to `None`: 128, or 32 for fewer than 5,000
             images.
+        optimizer: "sgd" or "adam", which takes steps of one size however small the gradients are.
+            Defaults to "sgd".
         momentum: of stochastic gradient descent. Defaults to 0.
-        weight_decay: as `keras.optimizers.SGD` takes it. Defaults to `None`.
+        weight_decay: as Keras' optimizers take it. Defaults to `None`.
         soften: whether `tfmark.soften` is called before, which undoes `tfmark.harden`. Defaults to
             `False`.
 
@@ -61,6 +63,7 @@ class FineTune:
     epochs: int = 5
     share: float = 0.2
     batch_size: int | None = None
+    optimizer: str = "sgd"
     momentum: float = 0.0
     weight_decay: float | None = None
     soften: bool = False
@@ -68,12 +71,18 @@ class FineTune:
     def __post_init__(self) -> None:
         check_choice("layers", self.layers, "all", "last")
         check_choice("labels", self.labels, "true", "predicted")
+        check_choice("optimizer", self.optimizer, "sgd", "adam")
         check_positive("learning_rate", self.learning_rate)
         check_count("epochs", self.epochs)
         check_share("share", self.share)
         for name in ("halve_every", "batch_size"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
+        if self.momentum and self.optimizer != "sgd":
+            raise InvalidArgumentError(
+                "Invalid value for argument `momentum`. Expected 0 with Adam, which has its own. "
+                f"Received: momentum={self.momentum!r}"
+            )
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
         """Attack a model.
@@ -143,6 +152,8 @@ class FineTune:
             rate = keras.optimizers.schedules.ExponentialDecay(
                 rate, self.halve_every * steps_per_epoch, 0.5, staircase=True
             )
+        if self.optimizer == "adam":
+            return keras.optimizers.Adam(rate, weight_decay=self.weight_decay)
         return keras.optimizers.SGD(rate, self.momentum, weight_decay=self.weight_decay)
 
     def __str__(self) -> str:
@@ -152,9 +163,10 @@ class FineTune:
         momentum = f", momentum {self.momentum:g}" if self.momentum else ""
         decay = f", decay {self.weight_decay:g}" if self.weight_decay else ""
         softened = "softened, " * self.soften
+        optimizer = {"sgd": "SGD", "adam": "Adam"}[self.optimizer]
         halved = "" if self.halve_every is None else f" halved every {self.halve_every}"
         return (
-            f"{softened}{layers}{new}{labels}, SGD {self.learning_rate:g}{halved}{momentum}{decay}"
+            f"{softened}{layers}{new}{labels}, {optimizer} {self.learning_rate:g}{halved}{momentum}{decay}"
             f", {self.epochs} epochs, {self.share:.0%} of data"
         )
 
