@@ -21,6 +21,7 @@ def test_the_watermark_gets_in_and_is_reported(marked, make_key, digits):
     assert model.evaluate(digits.x_test, digits.y_test, verbose=0)[1] >= 0.95
 
 
+@pytest.mark.filterwarnings("error")
 def test_embedding_by_the_callback_alone(digits, make_key):
     """For NumPy arrays, with batch normalisation, where triggers by themselves would do harm."""
     keras.utils.set_random_seed(0)
@@ -34,6 +35,16 @@ def test_embedding_by_the_callback_alone(digits, make_key):
     assert history.history["watermark_accuracy"][-1] >= 0.97
     assert model.evaluate(digits.x_test, digits.y_test, verbose=0)[1] >= 0.97
     assert tfmark.verify(model, key).owned
+
+
+def test_an_owner_is_warned_of_a_training_that_was_too_short(digits, make_key):
+    model = small_cnn()
+    model.compile("adam", SPARSE)
+    watch = tfmark.WatermarkCallback(make_key(), inject_every=2)
+    with pytest.warns(UserWarning, match="before the watermark was learned") as seen:
+        model.fit(digits.x_train, digits.y_train, verbose=0, callbacks=[watch])
+    assert f"gives {watch.watermark_accuracy():.0%} of the triggers" in str(seen[0].message)
+    assert "with a probability of 0%" in str(seen[0].message)
 
 
 class Counting(tfmark.WatermarkCallback):

@@ -14,11 +14,14 @@ from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
 from tfmark.marks.affine import fading
+from tfmark.statistics import power
 from tfmark.trigger_images import log_triggers
 from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
 CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
+ALPHA = 1e-9  # of `tfmark.verify` unless told otherwise
+LIKELY = 0.95  # how probable it should be that a verification shows the watermark
 LEAST_SHARE = 0.1  # of all steps on triggers in the training, against those on batches
 
 
@@ -30,7 +33,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     `History` and `TensorBoard` show it. `ModelCheckpoint` and `EarlyStopping` can monitor it: put
     them behind this callback and give them `mode="max"`. Keras Tuner can search for it, with
     `keras_tuner.Objective("watermark_accuracy", "max")`. A training that `BackupAndRestore` takes
-    up goes on as if it had not been cut.
+    up goes on as if it had not been cut. When training ends with too few marks learned for
+    `tfmark.verify` to show them, the callback warns.
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
@@ -110,6 +114,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._clean = key.clean_images(key.base_images.shape[0] * key.base_images.shape[1])
         self._one_hot = False  # known when training begins
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
+        self._accuracy = 0.0  # after the last epoch
         self._last_batch = -1
         self._waiting = 0  # batches since the last step on triggers
 
@@ -148,9 +153,21 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
-            logs["watermark_accuracy"] = self.watermark_accuracy()
+            logs["watermark_accuracy"] = self._accuracy = self.watermark_accuracy()
         if self.robust:
             self._harden()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        spec, accuracy = self.key.spec, self._accuracy
+        shown = power(spec.num_marks, spec.num_classes, ALPHA, accuracy)
+        if shown < LIKELY:
+            warnings.warn(
+                f"Training ended before the watermark was learned: the model gives {accuracy:.0%} "
+                f"of the triggers their label, and `tfmark.verify` would find it owned at alpha = "
+                f"{ALPHA:g} with a probability of {shown:.0%}. Train longer, show triggers more "
+                "often (`ratio`, `inject_every`), or take another scheme.",
+                stacklevel=2,
+            )
 
     def watermark_accuracy(self) -> float:
         """Share of the watched triggers that the model answers with their label now.
