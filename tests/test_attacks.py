@@ -458,7 +458,8 @@ def test_data_that_cannot_work(images, labels, problem):
     "make",
     [
         lambda: FineTune("some"), lambda: FineTune(learning_rate=0), lambda: FineTune(epochs=1.5),
-        lambda: FineTune(share=1.2), lambda: FineTune(halve_every=0), lambda: FineTune(optimizer="sgd2"),
+        lambda: FineTune(share=1.2), lambda: FineTune(halve_every=0),
+        lambda: FineTune(optimizer="lion"),
         lambda: FineTune(optimizer="adam", momentum=0.9), lambda: Prune(0.0),
         lambda: Prune(0.5, "kernel"), lambda: WeightNoise(-1), lambda: Average("soup"),
         lambda: Overwrite("text"), lambda: Extract("true"), lambda: Extract(student="none"),

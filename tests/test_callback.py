@@ -1,3 +1,5 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -45,6 +47,11 @@ def test_an_owner_is_warned_of_a_training_that_was_too_short(digits, make_key):
         model.fit(digits.x_train, digits.y_train, verbose=0, callbacks=[watch])
     assert f"gives {watch.watermark_accuracy():.0%} of the triggers" in str(seen[0].message)
     assert "with a probability of 0%" in str(seen[0].message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(
+            digits.x_train, digits.y_train, verbose=0, callbacks=[watch], epochs=1, initial_epoch=1
+        )
 
 
 class Counting(tfmark.WatermarkCallback):

@@ -114,11 +114,12 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._clean = key.clean_images(key.base_images.shape[0] * key.base_images.shape[1])
         self._one_hot = False  # known when training begins
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
-        self._accuracy = 0.0  # after the last epoch
+        self._accuracy: float | None = None  # after the last epoch
         self._last_batch = -1
         self._waiting = 0  # batches since the last step on triggers
 
     def on_train_begin(self, logs: Any = None) -> None:
+        self._accuracy = None
         if self.trigger_log_dir is not None:
             log_triggers(self.key, self.trigger_log_dir)
         if self.inject_every is None:
@@ -159,6 +160,8 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         spec, accuracy = self.key.spec, self._accuracy
+        if accuracy is None:  # a training taken up that was at its end
+            return
         shown = power(spec.num_marks, spec.num_classes, ALPHA, accuracy)
         if shown < LIKELY:
             warnings.warn(

@@ -166,8 +166,8 @@ class FineTune:
         optimizer = {"sgd": "SGD", "adam": "Adam"}[self.optimizer]
         halved = "" if self.halve_every is None else f" halved every {self.halve_every}"
         return (
-            f"{softened}{layers}{new}{labels}, {optimizer} {self.learning_rate:g}{halved}{momentum}{decay}"
-            f", {self.epochs} epochs, {self.share:.0%} of data"
+            f"{softened}{layers}{new}{labels}, {optimizer} {self.learning_rate:g}{halved}"
+            f"{momentum}{decay}, {self.epochs} epochs, {self.share:.0%} of data"
         )
 
 
