@@ -57,9 +57,9 @@ def test_an_owner_is_warned_of_a_training_that_was_too_short(digits, make_key):
 class Counting(tfmark.WatermarkCallback):
     steps = 0
 
-    def _train_on_triggers(self, step):
+    def _train_on_triggers(self, step, batches):
         self.steps += 1
-        super()._train_on_triggers(step)
+        super()._train_on_triggers(step, batches)
 
 
 @pytest.mark.parametrize("normalised", [False, True])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfmark.batch_statistics import BatchStatistics, value_of
 from tfmark.endpoints.in_memory import KerasModel, as_inputs
 from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
@@ -19,7 +23,7 @@ from tfmark.trigger_images import log_triggers
 from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
-CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
+CLEAN_PER_TRIGGER = 3  # images beside each trigger, for the sake of batch normalisation
 ALPHA = 1e-9  # of `tfmark.verify` unless told otherwise
 LIKELY = 0.95  # how probable it should be that a verification shows the watermark
 LEAST_SHARE = 0.1  # of all steps on triggers in the training, against those on batches
@@ -115,11 +119,13 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._one_hot = False  # known when training begins
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
         self._accuracy: float | None = None  # after the last epoch
+        self._statistics: BatchStatistics | None = None
+        self._train_function: Any = None  # of steps on triggers
         self._last_batch = -1
         self._waiting = 0  # batches since the last step on triggers
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._accuracy = None
+        self._accuracy = self._train_function = None
         if self.trigger_log_dir is not None:
             log_triggers(self.key, self.trigger_log_dir)
         if self.inject_every is None:
@@ -131,6 +137,8 @@ class WatermarkCallback(keras.callbacks.Callback):
             )
         outputs = getattr(self.model, "output_shape", None)
         width = outputs[-1] if isinstance(outputs, tuple) else None
+        if self.key.spec.scheme == "unrelated":  # the key has no clean images then
+            self._statistics = BatchStatistics(self.model)
         self._one_hot = (self.label_mode or _label_mode(self.model.loss, width)) == "categorical"
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -140,17 +148,23 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._factors = {}
         if self.inject_every is not None:
             # It follows from the model, so that a training goes on as if it had not been cut.
-            self._waiting = int(_read(self.model.optimizer.iterations)) % self.inject_every
+            self._waiting = int(value_of(self.model.optimizer.iterations)) % self.inject_every
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        due = self._waiting + self.model.steps_per_execution >= (self.inject_every or math.inf)
+        if self._statistics is not None and due:
+            self._statistics.begin()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if self.inject_every is None:
             return
         # `batch` advances by more than one where `steps_per_execution` is set.
-        self._waiting += batch - self._last_batch
+        batches = batch - self._last_batch
+        self._waiting += batches
         self._last_batch = batch
         steps, self._waiting = divmod(self._waiting, self.inject_every)
         for step in range(steps):
-            self._train_on_triggers(step)
+            self._train_on_triggers(step, batches)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
@@ -188,16 +202,17 @@ class WatermarkCallback(keras.callbacks.Callback):
         except InvalidArgumentError as error:
             warnings.warn(f"With `robust=True`: cannot be hardened. {error}", stacklevel=2)
 
-    def _train_on_triggers(self, step: int) -> None:
+    def _train_on_triggers(self, step: int, batches: int) -> None:
         """One training step on triggers that leaves no other trace than in the weights."""
         model = self.model
         kept = [*model.metrics_variables, *model.non_trainable_variables]
         kept += _iterations(model.optimizer)
-        before = [_read(variable) for variable in kept]
-        turn = int(_read(model.optimizer.iterations)) // (self.inject_every or 1) + step
+        before = [value_of(variable) for variable in kept]
+        turn = int(value_of(model.optimizer.iterations)) // (self.inject_every or 1) + step
         triggers = self._some_triggers(turn)
         images, labels = triggers.images, triggers.labels
-        if any("moving_" in variable.path for variable in model.non_trainable_variables):
+        has_averages = any("moving_" in v.path for v in model.non_trainable_variables)
+        if has_averages and self._statistics is None:
             images, labels = self._among_clean_images(triggers, turn)
         weights = np.zeros(len(labels), np.float32)
         # The loss is the mean over all images; this undoes it.
@@ -205,9 +220,27 @@ class WatermarkCallback(keras.callbacks.Callback):
         targets: Any = labels
         if self._one_hot:
             targets = np.eye(self.key.spec.num_classes, dtype=np.float32)[labels]
-        model.train_on_batch(as_inputs(model, images), targets, sample_weight=weights)
+        with self._normalised(batches):
+            model.train_on_batch(as_inputs(model, images), targets, sample_weight=weights)
         for variable, value in zip(kept, before, strict=True):
             variable.assign(value)
+
+    @contextlib.contextmanager
+    def _normalised(self, batches: int) -> Iterator[None]:
+        """Where there are no clean images, normalise triggers as the last batches were.
+
+        It takes a train function of its own, as this is traced into it.
+        """
+        if self._statistics is None:
+            yield
+            return
+        model = self.model
+        whole, model.train_function = model.train_function, self._train_function
+        try:
+            with self._statistics.used(batches):
+                yield
+        finally:
+            self._train_function, model.train_function = model.train_function, whole
 
     def _some_triggers(self, turn: int) -> TriggerSet:
         """The triggers of one step. It follows from the turn, so a resumed training goes on."""
@@ -225,7 +258,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         """What a step on triggers weighs, where one on a batch weighs 1."""
         loss = next((metric for metric in self.model.metrics if metric.name == "loss"), None)
         # Keras weighs the loss of a batch by the number of its images.
-        images = float(_read(loss.count)) if isinstance(loss, keras.metrics.Mean) else 0.0
+        images = float(value_of(loss.count)) if isinstance(loss, keras.metrics.Mean) else 0.0
         in_batch = images / (self._last_batch + 1) or self.batch_size
         return min(1.0, max(self.batch_size / in_batch, LEAST_SHARE * (self.inject_every or 1)))
 
@@ -239,11 +272,6 @@ class WatermarkCallback(keras.callbacks.Callback):
         clean = self._clean[draw.choice(len(self._clean), count, replace=False)]
         labels = np.concatenate([triggers.labels, np.zeros(len(clean), np.int64)])
         return np.concatenate([triggers.images, clean]), labels
-
-
-def _read(variable: Any) -> Any:
-    """A copy of the value of a variable as an array, of a mirrored one as well."""
-    return np.copy(variable.numpy())
 
 
 def _iterations(optimizer: Any) -> list[Any]:
