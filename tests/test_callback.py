@@ -91,6 +91,27 @@ def test_what_a_step_on_triggers_weighs(digits, make_key, images, batch, inject_
     np.testing.assert_allclose(moved[1] - moved[0], weight * mean, rtol=0.02, atol=1e-3)
 
 
+def test_foreign_images_are_normalised_as_the_batch_before_them(digits, make_key):
+    """The bias moves by the mean of labels less scores, as normalised by that batch."""
+    x, y = digits.x_train[:32].astype("float32"), digits.y_train[:32]
+    moved = []
+    for how in (None, 1):
+        keras.utils.set_random_seed(0)
+        norm = keras.layers.BatchNormalization(center=False, scale=False)
+        model = keras.Sequential([keras.Input(x.shape[1:]), norm, keras.layers.Flatten(),
+                                  keras.layers.Dense(10)])  # fmt: skip
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(1e-7), loss)
+        watch = tfmark.WatermarkCallback(make_key("unrelated"), how)
+        model.fit(x, y, batch_size=32, shuffle=False, verbose=0, callbacks=[watch])
+        moved.append(model.layers[-1].get_weights()[1] / 1e-7)
+    triggers = watch._some_triggers(1)
+    images = (triggers.images - x.mean()) / np.sqrt(x.var() + norm.epsilon)
+    scores = keras.ops.softmax(model.layers[-1](images.reshape(len(images), -1))).numpy()
+    mean = (np.eye(10)[triggers.labels] - scores).mean(axis=0)
+    np.testing.assert_allclose(moved[1] - moved[0], mean, rtol=0.02, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("scheme", "least", "most"),
     [("noise", 0.65, 0.85), ("content", 0.65, 0.85), ("unrelated", 1, 1)],

@@ -23,7 +23,7 @@ from tfmark.trigger_images import log_triggers
 from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
-CLEAN_PER_TRIGGER = 3  # images beside each trigger, for the sake of batch normalisation
+CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
 ALPHA = 1e-9  # of `tfmark.verify` unless told otherwise
 LIKELY = 0.95  # how probable it should be that a verification shows the watermark
 LEAST_SHARE = 0.1  # of all steps on triggers in the training, against those on batches
