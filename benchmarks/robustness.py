@@ -150,6 +150,8 @@ def run(name, kind, data, scheme, embedding, seed, args, runs):
         model, seconds = train(name, kind, data, key, embedding, seed, epochs)
         args.models.mkdir(parents=True, exist_ok=True)
         model.save(path)
+        if embedding != "clean":  # for `tfmark robustness`
+            key.save(path.with_suffix(".tfmark"), overwrite=True)
         entry and runs.remove(entry)
         entry = what | measure(model, data, key) | {"seconds": round(seconds, 1), "attacks": {}}
         entry["versions"] = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
