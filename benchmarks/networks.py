@@ -1,4 +1,4 @@
-"""Small networks of three kinds, to be marked and attacked."""
+"""Small networks of four kinds, to be marked and attacked."""
 
 import keras
 
@@ -30,6 +30,17 @@ def vgg(_):
     yield from (layers.ReLU(), layers.Dropout(0.5))
 
 
+def blocks(_):
+    """Convolutions in pairs with ReLU of their own, one batch normalisation behind each pair."""
+    layers = keras.layers
+    for width in (24, 48):
+        for _ in range(2):
+            yield layers.Conv2D(width, 3, padding="same", activation="relu")
+        yield from (layers.MaxPooling2D(), layers.BatchNormalization(), layers.Dropout(0.25))
+    yield from (layers.Flatten(), layers.Dense(128, activation="relu"))
+    yield from (layers.BatchNormalization(), layers.Dropout(0.5))
+
+
 def plain(_):
     """Pooling and dropout, and no batch normalisation: nothing here can be hardened."""
     layers = keras.layers
@@ -39,7 +50,7 @@ def plain(_):
     yield from (layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dropout(0.5))
 
 
-KINDS = {"strided": strided, "vgg": vgg, "plain": plain}
+KINDS = {"strided": strided, "vgg": vgg, "blocks": blocks, "plain": plain}
 
 
 def network(kind, name, shape, classes):

@@ -48,7 +48,10 @@ def every_kind():
     x = layers.BatchNormalization()(layers.Conv2DTranspose(5, 3, name="transposed")(x))
     used = layers.Conv2D(5, 1, name="used-twice")(x)
     x = keras.ops.add(layers.BatchNormalization()(used), used)
-    x = layers.BatchNormalization()(layers.Conv2D(5, 3, activation="relu", name="bent")(x))
+    x = layers.BatchNormalization()(layers.Conv2D(5, 3, activation="tanh", name="bent")(x))
+    x = layers.Conv2D(5, 3, activation="relu", name="first-in-a-row")(x)
+    x = layers.Conv2D(6, 3, activation="leaky_relu", name="second-in-a-row")(x)
+    x = layers.BatchNormalization()(layers.Dropout(0.2)(layers.MaxPooling2D()(x)))
     x = layers.Flatten()(x)
     x = layers.BatchNormalization(center=False)(layers.Dense(7, use_bias=False, name="dense")(x))
     x = layers.LayerNormalization()(layers.Dense(7, name="by-itself")(x))
@@ -65,14 +68,23 @@ def test_the_model_computes_the_same():
     answers = model(x).numpy()
     factors = tfmark.harden(model)
     hardened = {path.rpartition("/")[2] for path in factors}
-    assert len(factors) == 5
+    assert len(factors) == 7
     assert hardened >= {"separable", "depthwise", "transposed", "dense"}
+    assert hardened >= {"first-in-a-row", "second-in-a-row"}
     assert all(factor > 1 for factor in factors.values())
     np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-5)
     assert set(tfmark.harden(model).values()) == {1.0}
     multiply(model, {path: 1 / factor for path, factor in factors.items()})
     for back, weights in zip(model.get_weights(), before, strict=True):
         np.testing.assert_allclose(back, weights, rtol=1e-5, atol=1e-7)
+
+
+def test_no_more_than_three_kernels_in_a_row_are_hardened():
+    """Sizes multiply on the way, and float16 ends at 65504."""
+    row = [layers.Dense(8, "relu", name=str(i)) for i in range(5)]
+    model = keras.Sequential([keras.Input((6,)), *row, layers.BatchNormalization()])
+    factors = tfmark.harden(model)
+    assert {path.rpartition("/")[2] for path in factors} == {"2", "3", "4"}
 
 
 def test_marks_outlive_fine_tuning(digits, make_key):

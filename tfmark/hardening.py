@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from tfmark.errors import InvalidArgumentError
-from tfmark.model_chains import followers, has_plain_kernel, is_homogeneous, is_linear, kernel_of
+from tfmark.model_chains import followers, has_plain_kernel, is_homogeneous, is_scalable, kernel_of
 
 NORM = 8.0  # of filters in front of batch normalisation: steps turn them 64 times less than at 1
+REACH = 3  # kernels in front of one batch normalisation: sizes multiply, and float16 ends at 65504
 
 Factors = dict[str, float]  # of layers by their path
 
@@ -24,7 +25,8 @@ def harden(model: Any) -> Factors:
     front of it can be multiplied by any factor: with the moving statistics multiplied along, the
     model computes what it did. But a step of gradient descent now turns the kernel less, by the
     square of the factor. Fine-tuning at the usual learning rates then leaves the features where
-    they are, and the marks with them.
+    they are, and the marks with them. ReLU, pooling and dropout may come in between, and up to
+    three layers with kernels may share one normalisation.
 
     What it still moves are the last layer and the few weights of the normalisations. Between the
     last of these and a dense layer with nothing but ReLU, pooling and the like in between, size can
@@ -53,15 +55,15 @@ def harden(model: Any) -> Factors:
         of two, so that kernels lose no precision.
 
     Raises:
-        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation alone
-            follows.
+        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation
+            follows in this way.
 
     Reference:
         van Laarhoven, "L2 Regularization versus Batch and Weight Normalization", 2017, for the
         effective learning rate of weights that are normalised. Dinh et al., "Sharp Minima Can
         Generalize For Deep Nets", ICML 2017, for sizes shifted across ReLU.
     """
-    return _resize(model, lambda layer, _: NORM / _length(layer), _balance)
+    return _resize(model, lambda layer: NORM / _length(layer), _balance)
 
 
 def soften(model: Any) -> Factors:
@@ -84,19 +86,19 @@ def soften(model: Any) -> Factors:
         The factor that each kernel was multiplied by, by the path of its layer.
 
     Raises:
-        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation alone
-            follows.
+        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation
+            follows in this way.
     """
-    return _resize(model, lambda layer, _: 1 / _length(layer), lambda _, before: _size(before))
+    return _resize(model, lambda layer: 1 / _length(layer), lambda _, before: _size(before))
 
 
 def _resize(
     model: Any,
-    in_front: Callable[[Any, Any], float],
+    in_front: Callable[[Any], float],
     behind: Callable[[Any, Any], float],
 ) -> Factors:
     """Multiply kernels in front of and behind of batch normalisation as two functions say."""
-    factors = {layer.path: _power(in_front(layer, norm)) for layer, norm in fronts(model)}
+    factors = {layer.path: _power(in_front(layer)) for layer, *_ in fronts(model)}
     if not factors:
         raise InvalidArgumentError(
             "Expected a built, sequential or functional model in which batch normalisation follows "
@@ -109,9 +111,10 @@ def _resize(
 
 def multiply(model: Any, factors: Factors) -> None:
     """Multiply kernels by their factors, and what keeps the function along."""
-    for layer, norm in fronts(model):
+    for layer, between, norm in fronts(model):
         factor = factors[layer.path]
-        for variable in (kernel_of(layer), layer.bias, norm.moving_mean):
+        biases = [each.bias for each in (layer, *between)]
+        for variable in (kernel_of(layer), *biases, norm.moving_mean):
             if variable is not None:
                 variable.assign(variable.value * factor)
         # What is divided by is the root of the variance and epsilon.
@@ -124,16 +127,31 @@ def multiply(model: Any, factors: Factors) -> None:
             variable.assign(variable.value / factor)
 
 
-def fronts(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Layers that batch normalisation alone follows, each with it."""
+class Front(NamedTuple):
+    """A layer, the normalisation that takes its size away again, and kernels on the way there."""
+
+    layer: Any
+    between: list[Any]
+    norm: Any
+
+
+def fronts(model: Any) -> Iterator[Front]:
+    """Layers behind which nothing but ReLU, pooling and the like comes before normalisation."""
     for layer, after in followers(model):
-        if is_linear(layer) and isinstance(after[0], keras.layers.BatchNormalization):
-            yield layer, after[0]
+        between: list[Any] = []
+        for follower in after if is_scalable(layer) else ():
+            if isinstance(follower, keras.layers.BatchNormalization):
+                yield Front(layer, between, follower)
+                break
+            if is_scalable(follower) and len(between) + 1 < REACH:
+                between.append(follower)
+            elif not is_homogeneous(follower):
+                break
 
 
 def heads(model: Any) -> Iterator[tuple[Any, Any]]:
     """Dense layers that are not normalised, each with the batch normalisation it lives on."""
-    normalised = {layer.path for layer, _ in fronts(model)}
+    normalised = {layer.path for layer, *_ in fronts(model)}
     for norm, after in followers(model):
         if isinstance(norm, keras.layers.BatchNormalization) and norm.scale and norm.center:
             head = next((layer for layer in after if not is_homogeneous(layer)), None)

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 # Each multiplies what comes in by a kernel and adds a bias: both doubled, so is what comes out.
-_LINEAR = (
+_WITH_KERNEL = (
     keras.layers.Dense,
     keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D,
     keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose,
@@ -17,9 +17,12 @@ _LINEAR = (
 )  # fmt: skip
 
 # What comes in doubled comes out doubled.
+_HOMOGENEOUS_FUNCTIONS = (
+    keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu,
+)  # fmt: skip
 _HOMOGENEOUS = (
-    keras.layers.LeakyReLU, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout,
-    keras.layers.SpatialDropout2D, keras.layers.ZeroPadding2D,
+    keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.Flatten, keras.layers.Reshape,
+    keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.ZeroPadding2D,
     keras.layers.AveragePooling2D, keras.layers.MaxPooling2D,
     keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D,
 )  # fmt: skip
@@ -46,10 +49,10 @@ def followers(model: Any) -> Iterator[tuple[Any, list[Any]]]:
             yield layer, after
 
 
-def is_linear(layer: Any) -> bool:
-    """Whether a layer multiplies by a kernel, adds a bias, and does no more."""
-    linear = isinstance(layer, _LINEAR) and layer.activation is keras.activations.linear
-    return linear and has_plain_kernel(layer)
+def is_scalable(layer: Any) -> bool:
+    """Whether a layer gives twice as much with its kernel and bias doubled."""
+    scalable = isinstance(layer, _WITH_KERNEL) and layer.activation in _HOMOGENEOUS_FUNCTIONS
+    return scalable and has_plain_kernel(layer)
 
 
 def has_plain_kernel(layer: Any) -> bool:
@@ -66,7 +69,7 @@ def is_homogeneous(layer: Any) -> bool:
     if isinstance(layer, keras.layers.ReLU):
         return layer.max_value is None and not layer.threshold
     if isinstance(layer, keras.layers.Activation):
-        return layer.activation is keras.activations.relu
+        return layer.activation in _HOMOGENEOUS_FUNCTIONS
     return isinstance(layer, _HOMOGENEOUS)
 
 
