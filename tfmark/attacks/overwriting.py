@@ -16,7 +16,7 @@ from tfmark.errors import AttackError, InvalidArgumentError
 from tfmark.injection import inject
 from tfmark.key import WatermarkKey
 
-TEXT = "MINE"
+TEXT = "ME"  # short, to fit on small images
 MOST_BASES = 512
 
 
