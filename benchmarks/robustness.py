@@ -4,9 +4,9 @@
                                     [--schemes ...] [--seeds 0 1 2]
 
 For each scheme and seed the same network is trained on the same batches without marks; with
-`tfmark.inject`; robustly, with `inject(robust=True)`, as many triggers, and
-`WatermarkCallback(robust=True)`; and robustly with the callback alone, as where there is no
-`tf.data`. Then it is attacked. Each model and each attack is kept as it ends: what is in the JSON
+`tfmark.inject`; with `inject(robust=True)`, as many triggers, and hardened afterwards; robustly,
+with `WatermarkCallback(robust=True)` besides, which entangles as well; and robustly with the
+callback alone, as where there is no `tf.data`. Then it is attacked. Each model and each attack is kept as it ends: what is in the JSON
 file is not done again. `--images` trains on fewer images, for slow machines; the table says so.
 Seconds are those of the processor, not of the clock. The real MNIST and CIFAR-10 come from
 TensorFlow Datasets; "mnist-half" and "cifar10-half" have half as many pixels a side.
@@ -34,7 +34,7 @@ from tfmark import attacks, datasets
 from tfmark.endpoints.in_memory import KerasModel
 
 SCHEMES = ("noise", "content", "unrelated")
-EMBEDDINGS = ("clean", "plain", "robust", "callback")  # the last one is robust as well
+EMBEDDINGS = ("clean", "plain", "hardened", "robust", "callback")  # the last one is robust as well
 
 
 class Recipe(NamedTuple):
@@ -66,6 +66,12 @@ ATTACKS = {
     ),
     "fine-tuning Adam 0.003": attacks.FineTune(**ADAM),
     "fine-tuning Adam 0.003, softened first": attacks.FineTune(**ADAM, soften=True),
+    **{
+        f"a new last layer, {layers} trained": attacks.FineTune(
+            **STRONG, layers=name, reinitialise=True, labels="predicted"
+        )
+        for layers, name in (("it alone", "last"), ("all layers", "all"))
+    },
     "fine-tuning 0.01": attacks.FineTune(learning_rate=0.01, epochs=30, share=0.2),
     **{f"pruning {rate}": attacks.Prune(rate) for rate in (0.5, 0.7, 0.9)},
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},
@@ -111,14 +117,15 @@ def train(name, kind, data, key, embedding, seed, epochs):
     if embedding == "callback":
         callbacks.append(tfmark.WatermarkCallback(key, INJECT_EVERY, robust=True))
     elif embedding != "clean":
-        robust = embedding == "robust"
-        batches = batches.apply(tfmark.inject(key, RATIO, seed, robust))
-        callbacks.append(tfmark.WatermarkCallback(key, robust=robust))
+        batches = batches.apply(tfmark.inject(key, RATIO, seed, robust=embedding != "plain"))
+        callbacks.append(tfmark.WatermarkCallback(key, robust=embedding == "robust"))
     model = network(kind, name, data.x_train.shape[1:], data.num_classes)
     schedule = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches))
     model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
     start = time.process_time()
     model.fit(batches.prefetch(2), epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False)
+    if embedding == "hardened":
+        tfmark.harden(model)
     return model, time.process_time() - start
 
 

@@ -112,8 +112,9 @@ def test_what_callbacks_keep_at_the_end_of_an_epoch_is_hardened(digits, make_key
         assert set(tfmark.harden(kept).values()) == {1.0}
 
 
-def test_training_goes_as_without(digits, make_key):
-    """Also where the same callback watches a second training."""
+def test_training_goes_as_without(digits, make_key, monkeypatch):
+    """But for entanglement; also where the same callback watches a second training."""
+    monkeypatch.setattr("tfmark.entanglement.WEIGHT", 0.0)
     results = []
     for robust in (False, True):
         watermark = tfmark.WatermarkCallback(make_key(), robust=robust)

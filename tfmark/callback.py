@@ -14,6 +14,7 @@ import numpy as np
 
 from tfmark.batch_statistics import BatchStatistics, value_of
 from tfmark.endpoints.in_memory import KerasModel, as_inputs
+from tfmark.entanglement import Entanglement
 from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
@@ -47,11 +48,13 @@ class WatermarkCallback(keras.callbacks.Callback):
     than one on a batch. The epoch's metrics, `optimizer.iterations` and with it schedules of the
     learning rate, and the moving statistics of batch normalisation come out as without it.
 
-    With `robust=True` the model is hardened against fine-tuning, as by `tfmark.harden`: whatever is
-    saved or kept of it when an epoch has ended, by callbacks behind this one as well, computes the
-    same and is moved less by a thief's training. While an epoch lasts its weights have their usual
-    size, so your own training goes as without. Where the callback embeds, a few marks are fainter,
-    as by `inject(robust=True)`.
+    With `robust=True` marks are entangled with the classes: a second loss draws what the last layer
+    reads of each image, triggers among them, towards other images of its label, so that a new last
+    layer answers triggers as the old one did. The loss that is reported is your own. Then the model
+    is hardened against fine-tuning, as by `tfmark.harden`: whatever is saved or kept of it when an
+    epoch has ended, by callbacks behind this one as well, computes the same and is moved less by a
+    thief's training. While an epoch lasts its weights have their usual size. Where the callback
+    embeds, a few marks are fainter, as by `inject(robust=True)`.
 
     Example:
     ```python
@@ -64,9 +67,9 @@ class WatermarkCallback(keras.callbacks.Callback):
         inject_every: number of batches between two training steps on triggers. Defaults to `None`,
             no embedding.
         batch_size: number of triggers in such a step. Defaults to 32.
-        robust: whether to harden the model; see `tfmark.harden` for which models can be. Put
-            `BackupAndRestore` in front of this callback then, and `tfmark.soften(model)` before you
-            train a saved model on. Defaults to `False`.
+        robust: whether to entangle marks and to harden the model; see `tfmark.harden` for which
+            models can be. Put `BackupAndRestore` in front of this callback then, and
+            `tfmark.soften(model)` before you train a saved model on. Defaults to `False`.
         label_mode: what the loss expects of labels: "int" (class ids) or "categorical" (one-hot).
             Defaults to `None`, told from the loss and the number of outputs.
         output: name or position of the output with the class scores, if the model has several.
@@ -119,6 +122,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._one_hot = False  # known when training begins
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
         self._accuracy: float | None = None  # after the last epoch
+        self._is_to_entangle = False
+        self._entanglement: Entanglement | None = None
         self._statistics: BatchStatistics | None = None
         self._train_function: Any = None  # of steps on triggers
         self._last_batch = -1
@@ -126,6 +131,7 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._accuracy = self._train_function = None
+        self._is_to_entangle = self.robust
         if self.trigger_log_dir is not None:
             log_triggers(self.key, self.trigger_log_dir)
         if self.inject_every is None:
@@ -151,6 +157,9 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._waiting = int(value_of(self.model.optimizer.iterations)) % self.inject_every
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if self._is_to_entangle and self.model.built:  # a subclassed one is after the first batch
+            self._is_to_entangle = False
+            self._entangle()
         due = self._waiting + self.model.steps_per_execution >= (self.inject_every or math.inf)
         if self._statistics is not None and due:
             self._statistics.begin()
@@ -173,6 +182,8 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._harden()
 
     def on_train_end(self, logs: Any = None) -> None:
+        if self._entanglement is not None:
+            self._entanglement = self.model.train_function = None
         spec, accuracy = self.key.spec, self._accuracy
         if accuracy is None:  # a training taken up that was at its end
             return
@@ -196,6 +207,14 @@ class WatermarkCallback(keras.callbacks.Callback):
         suspect = KerasModel(self.model, self.key.value_range, classes, self.output)
         return float(np.mean(suspect.classify(self._watched.pixels) == self._watched.labels))
 
+    def _entangle(self) -> None:
+        try:
+            self._entanglement = Entanglement(self.model, self.key.spec.num_classes)
+        except InvalidArgumentError as error:
+            warnings.warn(f"With `robust=True`: cannot be entangled. {error}", stacklevel=2)
+        else:
+            self._entanglement.make_train_function()
+
     def _harden(self) -> None:
         try:
             self._factors = harden(self.model)
@@ -207,6 +226,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         model = self.model
         kept = [*model.metrics_variables, *model.non_trainable_variables]
         kept += _iterations(model.optimizer)
+        if self._entanglement is not None:
+            kept += self._entanglement.means
         before = [value_of(variable) for variable in kept]
         turn = int(value_of(model.optimizer.iterations)) // (self.inject_every or 1) + step
         triggers = self._some_triggers(turn)
@@ -236,6 +257,8 @@ class WatermarkCallback(keras.callbacks.Callback):
             return
         model = self.model
         whole, model.train_function = model.train_function, self._train_function
+        if model.train_function is None and self._entanglement is not None:
+            self._entanglement.make_train_function()
         try:
             with self._statistics.used(batches):
                 yield
