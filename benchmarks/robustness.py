@@ -6,10 +6,11 @@
 For each scheme and seed the same network is trained on the same batches without marks; with
 `tfmark.inject`; with `inject(robust=True)`, as many triggers, and hardened afterwards; robustly,
 with `WatermarkCallback(robust=True)` besides, which entangles as well; and robustly with the
-callback alone, as where there is no `tf.data`. Then it is attacked. Each model and each attack is kept as it ends: what is in the JSON
-file is not done again. `--images` trains on fewer images, for slow machines; the table says so.
-Seconds are those of the processor, not of the clock. The real MNIST and CIFAR-10 come from
-TensorFlow Datasets; "mnist-half" and "cifar10-half" have half as many pixels a side.
+callback alone, as where there is no `tf.data`. Then it is attacked. Each model and each attack is
+kept as it ends: what is in the JSON file is not done again. `--images` trains on fewer images, for
+slow machines; the table says so. Seconds are those of the processor, not of the clock. The real
+MNIST and CIFAR-10 come from TensorFlow Datasets; "mnist-half" and "cifar10-half" have half as many
+pixels a side.
 """
 
 import argparse
@@ -181,7 +182,12 @@ def keep(entry, runs, out):
 
 
 def machine():
-    return ", ".join(tf.config.list_physical_devices("GPU")) or f"CPU, {platform.machine()}"
+    """What computes; times of one can only be compared with each other."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    devices = [device.name for device in tf.config.list_physical_devices("GPU")]
+    return ", ".join(["CPU", platform.machine(), *itertools.islice(names, 1), *devices])
 
 
 def table(runs):
@@ -238,14 +244,16 @@ def costs(runs):
         "| data | network | scheme | embedding | seeds | test accuracy | against clean | time |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    clean = {(*(r[k] for k in FIELDS[:4]), r["seed"]): r for r in runs if r["scheme"] == "none"}
+    clean = {}
+    for entry in (r for r in runs if r["scheme"] == "none"):
+        clean.setdefault((*(entry[k] for k in FIELDS[:4]), entry["seed"]), []).append(entry)
     for setting in sorted({(*(r[k] for k in FIELDS), r["embedding"]) for r in runs}):
         *_, scheme, embedding = setting
         group = [r for r in runs if setting == (*(r[k] for k in FIELDS), r["embedding"])]
-        pairs = [(r, clean.get((*setting[:4], r["seed"]))) for r in group]
-        pairs = [(r, other) for r, other in pairs if other]
+        pairs = [(r, other) for r in group for other in clean.get((*setting[:4], r["seed"]), ())]
         lost = [100 * (r["test"] - other["test"]) for r, other in pairs]
-        ratio = [r["seconds"] / other["seconds"] for r, other in pairs]
+        timed = [(a["seconds"], b["seconds"]) for a, b in pairs if a["machine"] == b["machine"]]
+        ratio = [ours / theirs for ours, theirs in timed]
         lines.append(
             f"| {setting[0]}, {setting[1]} images, {setting[2]} epochs | {setting[3]} | {scheme} "
             f"| {embedding} | {len(group)} | {spread([100 * r['test'] for r in group])} "

@@ -109,13 +109,18 @@ class Entanglement:
         news = (ops.matmul(shares, fixed), ops.sum(shares, axis=1, keepdims=True))
         for mean, new in zip(self.means, news, strict=True):
             mean.assign(MOMENTUM * mean + (1 - MOMENTUM) * new)
+        logits = self._cosines(features) / TEMPERATURE
+        losses = ops.categorical_crossentropy(labels, logits, from_logits=True)
+        return WEIGHT * ops.sum(weights * losses) / ops.sum(ones)
+
+    def _cosines(self, features: Any) -> Any:
+        """With the mean of each class, less the mean of all, of shape (n, K)."""
+        ops = keras.ops
         sums, counts = (ops.convert_to_tensor(mean) for mean in self.means)
         centre = ops.sum(sums, axis=0) / ops.maximum(ops.sum(counts), TINY)
         classes = sums / ops.maximum(counts, TINY) - centre
-        classes = ops.where(counts > TINY, classes, 0.0)
-        cosines = ops.matmul(_unit(features - centre), ops.transpose(_unit(classes)))
-        losses = ops.categorical_crossentropy(labels, cosines / TEMPERATURE, from_logits=True)
-        return WEIGHT * ops.sum(weights * losses) / ops.sum(ones)
+        classes = ops.where(counts > TINY, classes, 0.0)  # not seen yet
+        return ops.matmul(_unit(features - centre), ops.transpose(_unit(classes)))
 
 
 def _head(model: Any, num_classes: int) -> Any:
