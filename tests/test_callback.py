@@ -85,7 +85,7 @@ def test_what_a_step_on_triggers_weighs(digits, make_key, images, batch, inject_
         model.fit(x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=[watch])
         moved.append((model.layers[-1].get_weights()[1] - start) / 1e-7)
     # The bias moves by the mean of scores less labels, over the triggers.
-    triggers = watch._some_triggers(images // batch // inject_every)
+    triggers = watch._batches.triggers(images // batch // inject_every)
     scores = keras.ops.softmax(model(triggers.images.astype("float32"))).numpy()
     mean = (np.eye(10)[triggers.labels] - scores).mean(axis=0)
     np.testing.assert_allclose(moved[1] - moved[0], weight * mean, rtol=0.02, atol=1e-3)
@@ -105,7 +105,7 @@ def test_foreign_images_are_normalised_as_the_batch_before_them(digits, make_key
         watch = tfmark.WatermarkCallback(make_key("unrelated"), how)
         model.fit(x, y, batch_size=32, shuffle=False, verbose=0, callbacks=[watch])
         moved.append(model.layers[-1].get_weights()[1] / 1e-7)
-    triggers = watch._some_triggers(1)
+    triggers = watch._batches.triggers(1)
     images = (triggers.images - x.mean()) / np.sqrt(x.var() + norm.epsilon)
     scores = keras.ops.softmax(model.layers[-1](images.reshape(len(images), -1))).numpy()
     mean = (np.eye(10)[triggers.labels] - scores).mean(axis=0)
@@ -118,7 +118,7 @@ def test_foreign_images_are_normalised_as_the_batch_before_them(digits, make_key
 )
 def test_a_robust_callback_makes_one_mark_in_four_fainter(make_key, scheme, least, most):
     full, some = (
-        tfmark.WatermarkCallback(make_key(scheme), 1, 480, robust=robust)._some_triggers(3)
+        tfmark.WatermarkCallback(make_key(scheme), 1, 480, robust=robust)._batches.triggers(3)
         for robust in (False, True)
     )
     same = (full.pixels == some.pixels).all(axis=(1, 2, 3))

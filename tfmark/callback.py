@@ -18,13 +18,11 @@ from tfmark.entanglement import Entanglement
 from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
-from tfmark.marks.affine import fading
 from tfmark.statistics import power
+from tfmark.trigger_batches import TriggerBatches
 from tfmark.trigger_images import log_triggers
-from tfmark.triggers import TriggerSet
 
 WATCHED = 192  # triggers whose answers are watched, about
-CLEAN_PER_TRIGGER = 3  # clean images beside each trigger, for the sake of batch normalisation
 ALPHA = 1e-9  # of `tfmark.verify` unless told otherwise
 LIKELY = 0.95  # how probable it should be that a verification shows the watermark
 LEAST_SHARE = 0.1  # of all steps on triggers in the training, against those on batches
@@ -38,7 +36,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     `History` and `TensorBoard` show it. `ModelCheckpoint` and `EarlyStopping` can monitor it: put
     them behind this callback and give them `mode="max"`. Keras Tuner can search for it, with
     `keras_tuner.Objective("watermark_accuracy", "max")`. A training that `BackupAndRestore` takes
-    up goes on as if it had not been cut. When training ends with too few marks learned for
+    up goes on as if it had not been cut, but for the means of the classes that `robust=True` takes,
+    which begin anew. When training ends with too few marks learned for
     `tfmark.verify` to show them, the callback warns.
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
@@ -118,7 +117,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         self.seed = seed
         self.trigger_log_dir = trigger_log_dir
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
-        self._clean = key.clean_images(key.base_images.shape[0] * key.base_images.shape[1])
+        self._batches = TriggerBatches(key, batch_size, robust, seed)
         self._one_hot = False  # known when training begins
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
         self._accuracy: float | None = None  # after the last epoch
@@ -230,11 +229,11 @@ class WatermarkCallback(keras.callbacks.Callback):
             kept += self._entanglement.means
         before = [value_of(variable) for variable in kept]
         turn = int(value_of(model.optimizer.iterations)) // (self.inject_every or 1) + step
-        triggers = self._some_triggers(turn)
+        triggers = self._batches.triggers(turn)
         images, labels = triggers.images, triggers.labels
         has_averages = any("moving_" in v.path for v in model.non_trainable_variables)
         if has_averages and self._statistics is None:
-            images, labels = self._among_clean_images(triggers, turn)
+            images, labels = self._batches.among_clean_images(triggers, turn)
         weights = np.zeros(len(labels), np.float32)
         # The loss is the mean over all images; this undoes it.
         weights[: len(triggers)] = len(labels) / len(triggers) * self._share()
@@ -265,18 +264,6 @@ class WatermarkCallback(keras.callbacks.Callback):
         finally:
             self._train_function, model.train_function = model.train_function, whole
 
-    def _some_triggers(self, turn: int) -> TriggerSet:
-        """The triggers of one step. It follows from the turn, so a resumed training goes on."""
-        first = turn * self.batch_size
-        indices = np.arange(first, first + self.batch_size) % self.key.spec.num_marks
-        draw = np.random.default_rng([self.seed, turn])
-        slots = draw.integers(self.key.spec.base_per_group, size=self.batch_size)
-        strengths = None
-        if self.robust:
-            strengths = draw.uniform(*fading(self.key.spec.scheme), self.batch_size)
-            strengths = strengths.clip(max=1).astype(np.float32)
-        return self.key.render(indices, slots, "embedding", strengths)
-
     def _share(self) -> float:
         """What a step on triggers weighs, where one on a batch weighs 1."""
         loss = next((metric for metric in self.model.metrics if metric.name == "loss"), None)
@@ -284,17 +271,6 @@ class WatermarkCallback(keras.callbacks.Callback):
         images = float(value_of(loss.count)) if isinstance(loss, keras.metrics.Mean) else 0.0
         in_batch = images / (self._last_batch + 1) or self.batch_size
         return min(1.0, max(self.batch_size / in_batch, LEAST_SHARE * (self.inject_every or 1)))
-
-    def _among_clean_images(self, triggers: TriggerSet, turn: int) -> tuple[Any, Any]:
-        """Triggers in front of clean images, so that batch normalisation sees what it sees in use.
-
-        The labels of the clean images mean nothing.
-        """
-        count = min(CLEAN_PER_TRIGGER * len(triggers), len(self._clean))
-        draw = np.random.default_rng([self.seed, turn, 0])
-        clean = self._clean[draw.choice(len(self._clean), count, replace=False)]
-        labels = np.concatenate([triggers.labels, np.zeros(len(clean), np.int64)])
-        return np.concatenate([triggers.images, clean]), labels
 
 
 def _iterations(optimizer: Any) -> list[Any]:
