@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import numpy as np
 import robustness
 import tensorflow as tf
 
@@ -21,18 +22,29 @@ from tfmark import entanglement
 from tfmark.entanglement import Entanglement
 
 NAME = "mnist-half"
-BATCH = robustness.RECIPES[NAME].batch  # the rows behind these are triggers
+
+
+def rows_of_a_batch():
+    """Where `tfmark.inject` puts the images of a batch, and where the triggers among them."""
+    batch = robustness.RECIPES[NAME].batch
+    count = round(robustness.RATIO * batch)
+    places = [np.arange(batch) * count, np.arange(count) * batch + batch // 2]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return np.flatnonzero(order < batch), np.flatnonzero(order >= batch)
+
+
+IMAGES, TRIGGERS = rows_of_a_batch()
 
 
 class OfTriggers(Entanglement):
     """For triggers alone, with means of images alone; a trigger weighs as much as it did."""
 
     def _loss(self, features, y, weights):
-        super()._loss(features[:BATCH], y[:BATCH], weights)  # moves the means
-        logits = self._cosines(features[BATCH:]) / entanglement.TEMPERATURE
-        losses = keras.ops.sparse_categorical_crossentropy(y[BATCH:], logits, from_logits=True)
-        count = keras.ops.cast(keras.ops.shape(y)[0], "float32")
-        return entanglement.WEIGHT * keras.ops.sum(losses) / count
+        super()._loss(tf.gather(features, IMAGES), tf.gather(y, IMAGES), weights)  # for the means
+        marked, labels = tf.gather(features, TRIGGERS), tf.gather(y, TRIGGERS)
+        logits = self._cosines(marked) / entanglement.TEMPERATURE
+        losses = keras.ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        return entanglement.WEIGHT * keras.ops.sum(losses) / (len(IMAGES) + len(TRIGGERS))
 
 
 class WithHead(Entanglement):

@@ -209,6 +209,23 @@ def test_a_convolution_may_give_the_scores(digits, make_key):
     assert entangled_apart(make, digits, make_key()) > 1e-3
 
 
+def test_foreign_images_in_steps_of_their_own_are_only_hardened(digits, make_key):
+    """Drawn to the means of other images they were learned worse, and outlived less."""
+
+    def ends(scheme):
+        for robust in (False, True):
+            model = network()
+            model.optimizer.learning_rate = 0.0
+            watch = tfmark.WatermarkCallback(make_key(scheme), inject_every=1, robust=robust)
+            x, y = digits.x_train[:32].astype("float32"), digits.y_train[:32]
+            watch.on_train_end = lambda logs=None: None  # keeps what it trained with
+            model.fit(x, y, verbose=0, callbacks=[watch])
+            yield watch._entanglement
+
+    assert [entanglement is None for entanglement in ends("noise")] == [True, False]
+    assert [entanglement is None for entanglement in ends("unrelated")] == [True, True]
+
+
 def test_the_layer_that_gives_the_scores_is_found_in_models_inside_of_models():
     inside = keras.Sequential([layers.Dense(3), layers.Dense(3, name="first")])
     head = keras.Sequential([layers.Dense(3), layers.Dense(3, name="scores")])

@@ -37,8 +37,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     them behind this callback and give them `mode="max"`. Keras Tuner can search for it, with
     `keras_tuner.Objective("watermark_accuracy", "max")`. A training that `BackupAndRestore` takes
     up goes on as if it had not been cut, but for the means of the classes that `robust=True` takes,
-    which begin anew. When training ends with too few marks learned for
-    `tfmark.verify` to show them, the callback warns.
+    which begin anew. When training ends with too few marks learned for `tfmark.verify` to show
+    them, the callback warns.
 
     The better way to embed is `tfmark.inject`, in the `tf.data` pipeline. Where there is none
     (NumPy arrays, generators, `PyDataset`), `inject_every=n` makes the callback train one step on
@@ -53,7 +53,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     is hardened against fine-tuning, as by `tfmark.harden`: whatever is saved or kept of it when an
     epoch has ended, by callbacks behind this one as well, computes the same and is moved less by a
     thief's training. While an epoch lasts its weights have their usual size. Where the callback
-    embeds, a few marks are fainter, as by `inject(robust=True)`.
+    embeds, a few marks are fainter, as by `inject(robust=True)`; those of the unrelated scheme it
+    only hardens.
 
     Example:
     ```python
@@ -130,7 +131,9 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._accuracy = self._train_function = None
-        self._is_to_entangle = self.robust
+        # Steps on foreign images alone are not to be drawn to the means of others: they lose by it.
+        alone = self.inject_every is not None and self.key.spec.scheme == "unrelated"
+        self._is_to_entangle = self.robust and not alone
         if self.trigger_log_dir is not None:
             log_triggers(self.key, self.trigger_log_dir)
         if self.inject_every is None:
@@ -256,8 +259,6 @@ class WatermarkCallback(keras.callbacks.Callback):
             return
         model = self.model
         whole, model.train_function = model.train_function, self._train_function
-        if model.train_function is None and self._entanglement is not None:
-            self._entanglement.make_train_function()
         try:
             with self._statistics.used(batches):
                 yield
