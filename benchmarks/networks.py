@@ -1,4 +1,6 @@
-"""Small networks of four kinds, to be marked and attacked."""
+"""Small networks of five kinds, to be marked and attacked."""
+
+from typing import NamedTuple
 
 import keras
 
@@ -50,13 +52,46 @@ def plain(_):
     yield from (layers.Flatten(), layers.Dense(128, activation="relu"), layers.Dropout(0.5))
 
 
-KINDS = {"strided": strided, "vgg": vgg, "blocks": blocks, "plain": plain}
+def residual(_):
+    """Three pairs of convolutions, each added to what went in, and the mean over all places."""
+    layers = keras.layers
+    yield layers.Conv2D(32, 3, padding="same", use_bias=False)
+    yield layers.MaxPooling2D()
+    yield from (layers.BatchNormalization(momentum=0.9), layers.ReLU())
+    yield from (Residual(32, 1), Residual(64, 2), Residual(128, 2))
+    yield layers.GlobalAveragePooling2D()
+
+
+class Residual(NamedTuple):
+    """Two convolutions beside a shortcut, which is a convolution where the shape changes."""
+
+    width: int
+    stride: int
+
+    def __call__(self, x):
+        layers = keras.layers
+        shortcut = x if x.shape[-1] == self.width else self.convolved(x, self.stride, size=1)
+        y = layers.ReLU()(self.convolved(x, self.stride))
+        return layers.ReLU()(layers.Add()([shortcut, self.convolved(y)]))
+
+    def convolved(self, x, stride=1, size=3):
+        layers = keras.layers
+        y = layers.Conv2D(self.width, size, stride, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization(momentum=0.9)(y)
+
+
+KINDS = {
+    "strided": strided, "vgg": vgg, "blocks": blocks, "plain": plain, "residual": residual,
+}  # fmt: skip
 
 
 def network(kind, name, shape, classes):
     """A network for images from 0 to 255, with augmentation for CIFAR-10."""
     layers = keras.layers
-    stack = [keras.Input(shape), layers.Rescaling(1 / 127.5, -1)]
+    inputs = keras.Input(shape)
+    x = layers.Rescaling(1 / 127.5, -1)(inputs)
     if name == "cifar10":
-        stack += [layers.RandomFlip("horizontal"), layers.RandomTranslation(0.1, 0.1)]
-    return keras.Sequential([*stack, *KINDS[kind](name), layers.Dense(classes, "softmax")])
+        x = layers.RandomTranslation(0.1, 0.1)(layers.RandomFlip("horizontal")(x))
+    for layer in KINDS[kind](name):
+        x = layer(x)
+    return keras.Model(inputs, layers.Dense(classes, "softmax")(x))

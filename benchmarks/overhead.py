@@ -1,9 +1,11 @@
 """What embedding costs in time: `fit` with the watermark against plain `fit`, side by side.
 
     python benchmarks/overhead.py [--rounds 15]
+    python benchmarks/overhead.py --robust [--rounds 5]
 
-The same model, the same clean images, epochs of each kind in turn, so that a busy machine slows all
-of them alike. Prints the median over the rounds of each ratio within a round.
+The same model, the same clean images, trainings of each kind in turn, so that a busy machine slows
+all of them alike. Prints the median over the rounds of each ratio within a round. With `--robust`
+the embedding is robust, the network the one of `robustness.py`, and the images are MNIST's.
 """
 
 import argparse
@@ -13,16 +15,18 @@ import time
 import keras
 import numpy as np
 import tensorflow as tf
+from networks import network
 
 import tfmark
 from tfmark import datasets
 
 RATIO, INJECT_EVERY, BATCH, IMAGES = 0.03, 50, 128, 6_400
+ROBUST_RATIO, ROBUST_INJECT_EVERY, ROBUST_EPOCHS = 0.1, (1, 2, 4, 8), 8
 
 
-def model(shape):
+def small_network(shape):
     layers = keras.layers
-    network = keras.Sequential(
+    return keras.Sequential(
         [
             keras.Input(shape),
             layers.Rescaling(1 / 255),
@@ -35,48 +39,83 @@ def model(shape):
             layers.Dense(10, activation="softmax"),
         ]
     )
-    network.compile("adam", "sparse_categorical_crossentropy")
-    return network
+
+
+def usual(key):
+    """Ways to embed: a pipeline or none, and a callback or none."""
+    return {
+        f"inject(ratio={RATIO})": (tfmark.inject(key, RATIO, seed=0), None),
+        f"WatermarkCallback(inject_every={INJECT_EVERY})": (
+            None,
+            tfmark.WatermarkCallback(key, INJECT_EVERY),
+        ),
+    }
+
+
+def robust(key):
+    """The same, robustly."""
+    ways = {
+        f"inject(ratio={ROBUST_RATIO}, robust=True), WatermarkCallback(robust=True)": (
+            tfmark.inject(key, ROBUST_RATIO, seed=0, robust=True),
+            tfmark.WatermarkCallback(key, robust=True),
+        )
+    }
+    for number in ROBUST_INJECT_EVERY:
+        ways[f"WatermarkCallback(inject_every={number}, robust=True)"] = (
+            None,
+            tfmark.WatermarkCallback(key, number, robust=True),
+        )
+    return ways
+
+
+def timed(model, clean, way, epochs):
+    """Seconds of the clock and of the processor for one training."""
+    pipeline, callback = way
+    data = clean.apply(pipeline) if pipeline else clean
+    start = time.perf_counter(), time.process_time()
+    model.fit(
+        data.prefetch(tf.data.AUTOTUNE),
+        epochs=epochs,
+        verbose=0,
+        shuffle=False,
+        callbacks=[callback] if callback else [],
+    )
+    return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--robust", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
-    digits = datasets.load("digits")
-    x = np.resize(digits.x_train, (IMAGES, 24, 24, 1))
-    y = np.resize(digits.y_train, IMAGES)
+    size, epochs = (28, ROBUST_EPOCHS) if args.robust else (24, 1)
+    data = datasets.load("mnist" if args.robust else "digits")
+    x = np.resize(data.x_train, (IMAGES, size, size, 1))
+    y = np.resize(data.y_train, IMAGES)
     key = tfmark.WatermarkKey.generate(
-        scheme="noise", image_shape=(24, 24, 1), num_classes=10, base_images=digits.x_train[:512]
+        scheme="noise", image_shape=x.shape[1:], num_classes=10, base_images=data.x_train[:512]
     )
     clean = tf.data.Dataset.from_tensor_slices((x, y)).batch(BATCH)
-    plain, marked, called = model(x.shape[1:]), model(x.shape[1:]), model(x.shape[1:])
-
-    def fit(network, data, *callbacks):
-        start = time.perf_counter(), time.process_time()
-        network.fit(
-            data.prefetch(tf.data.AUTOTUNE), verbose=0, shuffle=False, callbacks=list(callbacks)
+    ways = {"plain": (None, None), **(robust if args.robust else usual)(key)}
+    models = {}
+    for name in ways:
+        shape = x.shape[1:]
+        models[name] = (
+            network("strided", "mnist", shape, 10) if args.robust else small_network(shape)
         )
-        return time.perf_counter() - start[0], time.process_time() - start[1]
-
-    injected = clean.apply(tfmark.inject(key, RATIO, seed=0))
-    callback = tfmark.WatermarkCallback(key, inject_every=INJECT_EVERY)
-    kinds = {
-        "plain": lambda: fit(plain, clean),
-        f"inject(ratio={RATIO})": lambda: fit(marked, injected),
-        f"WatermarkCallback(inject_every={INJECT_EVERY})": lambda: fit(called, clean, callback),
-    }
+        models[name].compile("adam", "sparse_categorical_crossentropy")
     rounds = []
     for number in range(args.rounds + 1):
-        took = {name: run() for name, run in kinds.items()}
+        took = {name: timed(models[name], clean, way, epochs) for name, way in ways.items()}
         if number:  # the first round traces the graphs
             rounds.append(took)
     print(
-        f"{IMAGES} clean images, batch {BATCH}, {args.rounds} rounds, TensorFlow {tf.__version__}"
+        f"{IMAGES} clean images, {epochs} epochs, batch {BATCH}, {args.rounds} rounds, "
+        f"TensorFlow {tf.__version__}"
     )
     print("\n| training | time against plain fit (median) | lowest | highest "
           "| processor time against plain fit (median) |\n|---|---|---|---|---|")  # fmt: skip
-    for name in kinds:
+    for name in ways:
         clock, processor = ([took[name][i] / took["plain"][i] for took in rounds] for i in range(2))
         print(f"| {name} | {statistics.median(clock):.3f} | {min(clock):.3f} | {max(clock):.3f} "
               f"| {statistics.median(processor):.3f} |")  # fmt: skip

@@ -1,6 +1,6 @@
 """Do the marks outlive what is done to a stolen model? Plain embedding beside the robust one.
 
-    python benchmarks/robustness.py [--datasets mnist cifar10] [--networks strided vgg blocks plain]
+    python benchmarks/robustness.py [--datasets mnist cifar10] [--networks strided vgg ...]
                                     [--schemes ...] [--seeds 0 1 2]
 
 For each scheme and seed the same network is trained on the same batches without marks; with
