@@ -124,7 +124,10 @@ def train(name, kind, data, key, embedding, seed, epochs):
     schedule = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches))
     model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
     start = time.process_time()
-    model.fit(batches.prefetch(2), epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # it lets the end of an epoch wait for its next turn
+    batches = batches.prefetch(2).with_options(options)
+    model.fit(batches, epochs=epochs, verbose=0, callbacks=callbacks, shuffle=False)
     if embedding == "hardened":
         tfmark.harden(model)
     return model, time.process_time() - start
