@@ -20,8 +20,8 @@ from networks import network
 import tfmark
 from tfmark import datasets
 
-RATIO, INJECT_EVERY, BATCH, IMAGES = 0.03, 50, 128, 6_400
-ROBUST_RATIO, ROBUST_INJECT_EVERY, ROBUST_EPOCHS = 0.1, (1, 2, 4, 8), 8
+RATIO, BATCH, IMAGES = 0.03, 128, 6_400
+ROBUST_RATIO, ROBUST_INJECT_EVERY, ROBUST_EPOCHS = 0.1, (1, 4), 8
 
 
 def small_network(shape):
@@ -45,9 +45,9 @@ def usual(key):
     """Ways to embed: a pipeline or none, and a callback or none."""
     return {
         f"inject(ratio={RATIO})": (tfmark.inject(key, RATIO, seed=0), None),
-        f"WatermarkCallback(inject_every={INJECT_EVERY})": (
+        f"WatermarkCallback(inject_every=1, ratio={RATIO})": (
             None,
-            tfmark.WatermarkCallback(key, INJECT_EVERY),
+            tfmark.WatermarkCallback(key, 1, RATIO),
         ),
     }
 
@@ -61,9 +61,9 @@ def robust(key):
         )
     }
     for number in ROBUST_INJECT_EVERY:
-        ways[f"WatermarkCallback(inject_every={number}, robust=True)"] = (
+        ways[f"WatermarkCallback(inject_every={number}, ratio={ROBUST_RATIO}, robust=True)"] = (
             None,
-            tfmark.WatermarkCallback(key, number, robust=True),
+            tfmark.WatermarkCallback(key, number, ROBUST_RATIO, robust=True),
         )
     return ways
 

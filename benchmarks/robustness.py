@@ -54,7 +54,7 @@ RECIPES = {
     "cifar10-half": Recipe(8, 2e-3),
 }
 RATIO = 0.1  # triggers for each clean image, with and without `robust`
-INJECT_EVERY = 4  # batches, where the callback is alone
+INJECT_EVERY = 1  # batches, where the callback is alone
 
 STRONG = {"learning_rate": 0.05, "halve_every": 5, "epochs": 30, "share": 0.2}
 ADAM = STRONG | {"optimizer": "adam", "learning_rate": 0.003}
@@ -116,7 +116,7 @@ def train(name, kind, data, key, embedding, seed, epochs):
     batches = batches.shuffle(len(data.x_train), seed).batch(recipe.batch, drop_remainder=True)
     callbacks = []
     if embedding == "callback":
-        callbacks.append(tfmark.WatermarkCallback(key, INJECT_EVERY, robust=True))
+        callbacks.append(tfmark.WatermarkCallback(key, INJECT_EVERY, RATIO, robust=True))
     elif embedding != "clean":
         batches = batches.apply(tfmark.inject(key, RATIO, seed, robust=embedding != "plain"))
         callbacks.append(tfmark.WatermarkCallback(key, robust=embedding == "robust"))

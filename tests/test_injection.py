@@ -202,7 +202,7 @@ def test_images_kept_for_verification_are_never_marked(digits, make_key):
         (lambda d: d.map(lambda x, y: {"image": x, "label": y}), "dicts.*as_supervised"),
         (lambda d: d.map(lambda x, y: (x[:, :20], y)), "0 parts"),
         (lambda d: d.map(lambda x, y: ((x, x), y)), "2 parts"),
-        (lambda d: d.map(lambda x, y: (tf.cast(x, tf.int32), y)), "int32"),
+        (lambda d: d.map(lambda x, y: (tf.cast(x, tf.int8), y)), "int8"),
         (lambda d: d.map(lambda x, y: (x, tf.one_hot(y, 11))), "10 classes"),
         (lambda d: d.map(lambda x, y: (x, tf.as_string(y))), "string"),
         (lambda d: d.map(lambda x, y: (x, (y, y))), "labels"),

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from tfmark.errors import InvalidArgumentError
+from tfmark.train_functions import replaced
 
 WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 TEMPERATURE = 0.1  # that cosines are divided by
@@ -48,6 +49,7 @@ class Entanglement:
         self._model = model
         self._head = _head(model, num_classes)
         self._num_classes = num_classes
+        self._seen = threading.local()  # each replica is traced in a thread of its own
         with model.distribute_strategy.scope():
             # Sums of features and numbers of images, by class, both moving.
             self.means = [
@@ -55,46 +57,28 @@ class Entanglement:
                 for width in (self._head.kernel.shape[-2], 1)
             ]
 
-    def make_train_function(self) -> None:
-        """Give the model a new train function, with this loss in it.
-
-        Nothing else of the model changes.
-        """
-        model = self._model
-        model.make_train_function(force=True)
-        without = model.train_function
-
-        def train_function(iterator: Any) -> Any:
-            with self._in_place():  # for it may be traced now
-                return without(iterator)
-
-        model.train_function = train_function
-
     @contextmanager
-    def _in_place(self) -> Iterator[None]:
+    def in_place(self) -> Iterator[None]:
+        """A change for `changed_train_function`."""
         model, head = self._model, self._head
         read, compute_loss = head.call, model.compute_loss
-        seen = threading.local()  # each replica is traced in a thread of its own
 
         def call(inputs: Any, **context: Any) -> Any:
-            seen.features = inputs if context.get("training") else None
+            self._seen.features = inputs if context.get("training") else None
             return read(inputs, **context)
 
         def with_entanglement(
             x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, **rest: Any
         ) -> Any:
             labels = keras.tree.flatten(y)
-            features = getattr(seen, "features", None)
+            features = getattr(self._seen, "features", None)
             if features is not None and len(labels) == 1 and labels[0].ndim <= 2:
                 loss = self._loss(features, labels[0], sample_weight)
                 head.add_loss(loss - keras.ops.stop_gradient(loss))
             return compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **rest)
 
-        vars(head)["call"], vars(model)["compute_loss"] = call, with_entanglement
-        try:
+        with replaced(head, call=call), replaced(model, compute_loss=with_entanglement):
             yield
-        finally:
-            del vars(head)["call"], vars(model)["compute_loss"]
 
     def _loss(self, features: Any, y: Any, weights: Any) -> Any:
         ops = keras.ops
