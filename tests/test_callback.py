@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfmark
 from tests.conftest import small_cnn
+from tfmark.step_injection import dose
 
 SPARSE = "sparse_categorical_crossentropy"
 
@@ -25,12 +26,12 @@ def test_the_watermark_gets_in_and_is_reported(marked, make_key, digits):
 
 @pytest.mark.filterwarnings("error")
 def test_embedding_by_the_callback_alone(digits, make_key):
-    """For NumPy arrays, with batch normalisation, where triggers by themselves would do harm."""
+    """For NumPy arrays, with batch normalisation, of which foreign images are no part."""
     keras.utils.set_random_seed(0)
     key = make_key("unrelated")
     model = small_cnn(keras.layers.BatchNormalization())
     model.compile("adam", SPARSE, metrics=["accuracy"])
-    watch = tfmark.WatermarkCallback(key, inject_every=2, batch_size=24)
+    watch = tfmark.WatermarkCallback(key, inject_every=1)
     history = model.fit(
         digits.x_train, digits.y_train, batch_size=32, epochs=15, verbose=0, callbacks=[watch]
     )
@@ -54,128 +55,220 @@ def test_an_owner_is_warned_of_a_training_that_was_too_short(digits, make_key):
         )
 
 
-class Counting(tfmark.WatermarkCallback):
-    steps = 0
+class Seen(keras.Sequential):
+    """A model that keeps the batches that its training steps are given."""
 
-    def _train_on_triggers(self, step, batches):
-        self.steps += 1
-        super()._train_on_triggers(step, batches)
-
-
-@pytest.mark.parametrize("normalised", [False, True])
-@pytest.mark.parametrize(
-    ("images", "batch", "inject_every", "weight"),
-    [(32, 32, 1, 1), (128, 128, 1, 1 / 4), (640, 640, 1, 1 / 10), (512, 128, 4, 4 / 10),
-     (32, 16, 2, 1)],
-)  # fmt: skip
-def test_what_a_step_on_triggers_weighs(digits, make_key, images, batch, inject_every, weight,
-                                        normalised):  # fmt: skip
-    """As much as so many images of a batch, all together a tenth, and no step more than a batch."""
-    layer = keras.layers.BatchNormalization(center=False, scale=False, trainable=False)
-    moved = []
-    for how in (None, inject_every):
-        keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input(digits.x_train.shape[1:]), keras.layers.Flatten(),
-                                  *[layer] * normalised, keras.layers.Dense(10)])  # fmt: skip
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(1e-7), loss)
-        start = model.layers[-1].get_weights()[1]
-        watch = tfmark.WatermarkCallback(make_key(), how, batch_size=32)
-        x, y = digits.x_train[:images].astype("float32"), digits.y_train[:images]
-        model.fit(x, y, batch_size=batch, shuffle=False, verbose=0, callbacks=[watch])
-        moved.append((model.layers[-1].get_weights()[1] - start) / 1e-7)
-    # The bias moves by the mean of scores less labels, over the triggers.
-    triggers = watch._batches.triggers(images // batch // inject_every)
-    scores = keras.ops.softmax(model(triggers.images.astype("float32"))).numpy()
-    mean = (np.eye(10)[triggers.labels] - scores).mean(axis=0)
-    np.testing.assert_allclose(moved[1] - moved[0], weight * mean, rtol=0.02, atol=1e-3)
+    def train_step(self, data):
+        self.seen.append([part.numpy() for part in data])
+        return super().train_step(data)
 
 
-def test_foreign_images_are_normalised_as_the_batch_before_them(digits, make_key):
-    """The bias moves by the mean of labels less scores, as normalised by that batch."""
-    x, y = digits.x_train[:32].astype("float32"), digits.y_train[:32]
-    moved = []
-    for how in (None, 1):
-        keras.utils.set_random_seed(0)
-        norm = keras.layers.BatchNormalization(center=False, scale=False)
-        model = keras.Sequential([keras.Input(x.shape[1:]), norm, keras.layers.Flatten(),
-                                  keras.layers.Dense(10)])  # fmt: skip
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        model.compile(keras.optimizers.SGD(1e-7), loss)
-        watch = tfmark.WatermarkCallback(make_key("unrelated"), how)
-        model.fit(x, y, batch_size=32, shuffle=False, verbose=0, callbacks=[watch])
-        moved.append(model.layers[-1].get_weights()[1] / 1e-7)
-    triggers = watch._batches.triggers(1)
-    images = (triggers.images - x.mean()) / np.sqrt(x.var() + norm.epsilon)
-    scores = keras.ops.softmax(model.layers[-1](images.reshape(len(images), -1))).numpy()
-    mean = (np.eye(10)[triggers.labels] - scores).mean(axis=0)
-    np.testing.assert_allclose(moved[1] - moved[0], mean, rtol=0.02, atol=1e-3)
+def batches_seen(key, x, y, epochs=1, batch_size=32, fit=None, **options):
+    model = Seen([keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.seen = []
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    model.fit(x, y, batch_size=batch_size, epochs=epochs, shuffle=False, verbose=0, **fit or {},
+              callbacks=[tfmark.WatermarkCallback(key, **options)])  # fmt: skip
+    return model.seen
 
 
-@pytest.mark.parametrize(
-    ("scheme", "least", "most"),
-    [("noise", 0.65, 0.85), ("content", 0.65, 0.85), ("unrelated", 1, 1)],
-)
-def test_a_robust_callback_makes_one_mark_in_four_fainter(make_key, scheme, least, most):
+@pytest.mark.parametrize("scheme", ["noise", "content", "unrelated"])
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32"])
+def test_triggers_join_every_nth_batch(digits, make_key, scheme, dtype):
+    """Each is some mark of the key on an image of the batch, or a foreign one, with its label."""
+    key = make_key(scheme)
+    x, y = digits.x_train[:96].astype(dtype), digits.y_train[:96]
+    seen = batches_seen(key, x, y, 2, inject_every=2, ratio=0.1)
+    assert [len(images) for images, _ in seen] == [38, 32, 38, 32, 38, 32]
+    for step, (images, labels) in enumerate(seen):
+        part = slice(32 * (step % 3), 32 * (step % 3) + 32)
+        np.testing.assert_array_equal(images[:32], x[part])
+        np.testing.assert_array_equal(labels[:32], y[part])
+        assert images.dtype == dtype
+        for trigger, label in zip(images[32:], labels[32:], strict=True):
+            groups, kept = key.spec.base_groups, key.spec.num_verification
+            found = [
+                (mark.pattern.apply(bases, 1) == trigger).all(axis=(1, 2, 3)).any()
+                for mark in key.marks
+                if mark.label == label
+                for bases in [key.base_images[mark.index % groups, kept:]
+                              if scheme == "unrelated" else x[part]]
+            ]  # fmt: skip
+            assert any(found)
+
+
+@pytest.mark.parametrize("inject_every", [1, 2])
+def test_marks_come_up_in_turn_and_differ_between_epochs(digits, make_key, inject_every):
+    key = make_key("unrelated")
+    groups, kept = key.spec.base_groups, key.spec.num_verification
+    pool = {
+        trigger.astype("uint8").tobytes(): mark.index
+        for mark in key.marks
+        for trigger in mark.pattern.apply(key.base_images[mark.index % groups, kept:], 1)
+    }
+    x, y = digits.x_train[:128], digits.y_train[:128]
+    options = {"inject_every": inject_every, "ratio": 0.25 / inject_every}
+    seen = batches_seen(key, x, y, epochs=3, **options)
+    found = [pool[image.tobytes()] for images, _ in seen for image in images[32:]]
+    orders = np.reshape(found, (3, -1))
+    steps = np.diff(orders, axis=1) % key.spec.num_marks
+    assert (steps == 1).all()
+    assert len(set(orders[:, 0])) == 3
+    again = batches_seen(key, x, y, epochs=3, **options)
+    for (images, _), (others, _) in zip(seen, again, strict=True):
+        np.testing.assert_array_equal(images, others)
+
+
+def test_images_kept_for_verification_are_not_marked(digits, make_key):
+    key = make_key()
+    kept = {image.tobytes() for image in key.base_images[0, : key.spec.num_verification]}
+    x, y = digits.x_train[:512].astype("float32"), digits.y_train[:512]
+    assert sum(image.astype("uint8").tobytes() in kept for image in x) > 100
+    marked = 0
+    for images, _ in batches_seen(key, x, y, inject_every=1, ratio=0.2):
+        sources = {mark.pattern.apply(np.uint8(image[None]), 1)[0].astype("uint8").tobytes(): image
+                   for image in images[:32] for mark in key.marks}  # fmt: skip
+        for trigger in images[32:]:
+            assert sources[trigger.astype("uint8").tobytes()].astype("uint8").tobytes() not in kept
+            marked += 1
+    assert marked == 16 * 6
+
+
+@pytest.mark.filterwarnings("ignore:With `robust=True`")
+@pytest.mark.parametrize(("scheme", "least", "most"), [("noise", 0.6, 0.9), ("unrelated", 1, 1)])
+def test_a_robust_callback_makes_one_mark_in_four_fainter(digits, make_key, scheme, least, most):
+    key = make_key(scheme)
+    x, y = digits.x_train[:256], digits.y_train[:256]
     full, some = (
-        tfmark.WatermarkCallback(make_key(scheme), 1, 480, robust=robust)._batches.triggers(3)
+        np.concatenate(
+            [images[64:] for images, _ in batches_seen(key, x, y, 1, 64, inject_every=1, ratio=0.9,
+                                                       robust=robust)]
+        )
         for robust in (False, True)
-    )
-    same = (full.pixels == some.pixels).all(axis=(1, 2, 3))
-    assert least <= same.mean() <= most
-    np.testing.assert_array_equal(full.labels, some.labels)
+    )  # fmt: skip
+    assert least <= (full == some).all(axis=(1, 2, 3)).mean() <= most
+
+
+@pytest.mark.parametrize(
+    ("ratio", "robust", "every", "steps", "counts"),
+    [
+        (None, False, 1, 20_000, [4, 1]),  # 3 % of 128 and of 8
+        (None, True, 1, 20_000, [13, 1]),
+        (None, True, 4, 20_000, [51, 3]),
+        (None, False, 1, 600, [20, 4]),  # 250 sightings of 48 marks, but no more than half of 8
+        (None, False, 2, 600, [40, 8]),
+        (None, True, 1, None, [13, 1]),  # nobody knows how long it will be
+        (0.25, True, 1, 600, [32, 2]),
+        (0.25, True, 8, 600, [128, 8]),
+    ],
+)
+def test_how_many_triggers_join(ratio, robust, every, steps, counts):
+    amount = dose(ratio, robust, every, 48, steps)
+    assert [amount.count(batch) for batch in (128, 8)] == counts
+    assert [int(amount.count(tf.constant(batch))) for batch in (128, 8)] == counts
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])
-def test_steps_on_triggers_leave_no_trace_but_in_the_weights(digits, make_key, steps_per_execution):
-    """At learning rate 0 a training with such steps must come out exactly as without them."""
-    results = []
-    for inject_every in (None, 2):
+@pytest.mark.parametrize("inject_every", [1, 2])
+def test_metrics_are_those_of_ones_own_images(digits, make_key, steps_per_execution, inject_every):
+    """At learning rate 0 a training must report what it reports without."""
+    reports = []
+    for every in (None, inject_every):
         keras.utils.set_random_seed(0)
-        model = small_cnn(keras.layers.BatchNormalization(), keras.layers.Dropout(0.2))
+        model = small_cnn()
         model.compile(
-            keras.optimizers.SGD(
-                keras.optimizers.schedules.PiecewiseConstantDecay([9], [0.0, 0.0])
-            ),
-            SPARSE,
-            metrics=["accuracy"],
+            keras.optimizers.SGD(0.0), SPARSE, metrics=["accuracy"], weighted_metrics=["accuracy"],
             steps_per_execution=steps_per_execution,
-        )
-        watch = Counting(make_key(), inject_every=inject_every)
+        )  # fmt: skip
+        watch = tfmark.WatermarkCallback(make_key(), every)
         history = model.fit(
-            digits.x_train[:320], digits.y_train[:320], batch_size=32, epochs=2, verbose=0,
-            shuffle=False, callbacks=[watch],
+            digits.x_train[:300], digits.y_train[:300], batch_size=32, epochs=2, verbose=0,
+            shuffle=False, callbacks=[watch], sample_weight=np.linspace(0, 1, 300),
         ).history  # fmt: skip
-        state = [v.numpy() for v in model.non_trainable_variables]
-        results.append((history, int(model.optimizer.iterations), state, watch.steps))
-    (plain, steps, state, none), (injected, same_steps, same_state, some) = results
-    assert plain == injected
+        reports.append((history, int(model.optimizer.iterations)))
+    (plain, steps), (injected, same_steps) = reports
     assert steps == same_steps == 20
-    for a, b in zip(state, same_state, strict=True):
-        np.testing.assert_array_equal(a, b)
-    # Keras counts a last execution of fewer steps as a whole one: 12 steps instead of 10.
-    assert (none, some) == (0, 10 if steps_per_execution == 1 else 12)
+    assert plain["accuracy"] == injected["accuracy"]
+    assert plain["weighted_accuracy"] == pytest.approx(injected["weighted_accuracy"])
+    assert plain["loss"] != pytest.approx(injected["loss"], rel=1e-3)
+
+
+def one_hot(y):
+    return keras.utils.to_categorical(y, 10)
 
 
 @pytest.mark.parametrize(
-    ("loss", "labels", "label_mode"),
+    ("labels", "loss", "fit"),
     [
-        ("categorical_crossentropy", "categorical", None),
-        ("binary_crossentropy", "categorical", None),  # one sigmoid for each class
-        (keras.losses.CategoricalFocalCrossentropy(), "categorical", None),
-        (keras.losses.SparseCategoricalCrossentropy(), "int", None),
-        (lambda y, p: keras.losses.categorical_crossentropy(y, p), "categorical", "categorical"),
+        (lambda y: y, SPARSE, {}),
+        (lambda y: y[:, None], SPARSE, {"class_weight": dict.fromkeys(range(10), 0.5)}),
+        (one_hot, "categorical_crossentropy", {"sample_weight": np.full(96, 2.0)}),
+        (one_hot, "binary_crossentropy", {}),  # one sigmoid for each class
+        (lambda y: y, lambda y, p: keras.losses.sparse_categorical_crossentropy(y, p), {}),
     ],
 )
-def test_labels_follow_the_loss(digits, make_key, loss, labels, label_mode):
+def test_labels_and_weights_may_come_in_each_form_that_keras_takes(
+    digits, make_key, labels, loss, fit
+):
+    keras.utils.set_random_seed(0)
     model = small_cnn()
-    model.compile("adam", loss)
-    y = digits.y_train[:96]
-    y = keras.utils.to_categorical(y, 10) if labels == "categorical" else y
-    watch = tfmark.WatermarkCallback(make_key(), inject_every=1, label_mode=label_mode)
-    history = model.fit(digits.x_train[:96], y, verbose=0, callbacks=[watch]).history
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    watch = tfmark.WatermarkCallback(make_key(num_marks=10), inject_every=1, ratio=1.0)
+    x, y = digits.x_train[:96], labels(digits.y_train[:96])
+    history = model.fit(x, y, epochs=30, batch_size=24, verbose=0, callbacks=[watch], **fit).history
     assert np.isfinite(history["loss"]).all()
-    assert watch.label_mode == label_mode  # as given, for another model
+    assert history["watermark_accuracy"][-1] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "apart"),
+    [
+        ({"run_eagerly": True}, 1e-4),
+        ({"steps_per_execution": 4}, 1e-4),
+        ({"jit_compile": True}, 1.6e-3),  # XLA draws other images
+    ],
+)
+def test_it_goes_however_keras_runs_a_step(digits, make_key, options, apart):
+    results = []
+    for every, compiled in ((None, {}), (1, {}), (1, options)):
+        keras.utils.set_random_seed(0)
+        model = small_cnn()
+        model.compile(keras.optimizers.SGD(0.01), SPARSE, **compiled)
+        watch = tfmark.WatermarkCallback(make_key(), every, 0.2, seed=3)
+        x, y = digits.x_train[:136], digits.y_train[:136]  # the last batch is smaller
+        model.fit(x, y, batch_size=32, epochs=2, verbose=0, shuffle=False, callbacks=[watch])
+        results.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    without, usual, other = results
+    assert np.abs(other - usual).max() < apart < np.abs(usual - without).max()
+
+
+def test_an_optimizer_may_accumulate_gradients(digits, make_key):
+    model = small_cnn()
+    model.compile(keras.optimizers.SGD(0.01, gradient_accumulation_steps=2), SPARSE)
+    watch = tfmark.WatermarkCallback(make_key(), inject_every=1)
+    fit = model.fit(digits.x_train[:96], digits.y_train[:96], verbose=0, callbacks=[watch])
+    assert np.isfinite(fit.history["loss"]).all()
+
+
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_training_after_it_is_as_ever_also_if_it_was_interrupted(digits, make_key):
+    x, y = digits.x_train[:96], digits.y_train[:96]
+    model = Seen([keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.seen = []
+    model.compile("sgd", "mse", run_eagerly=True)
+    y = one_hot(y)
+    watch = tfmark.WatermarkCallback(make_key(), inject_every=1, robust=True, ratio=0.25)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, verbose=0, callbacks=[watch, Stop()])
+    assert [len(images) for images, _ in model.seen] == [40, 40]
+    model.fit(x, y, verbose=0)
+    assert [len(images) for images, _ in model.seen[2:]] in ([32, 32, 32], [40, 32, 32])
 
 
 class Batches(keras.utils.PyDataset):
@@ -218,8 +311,8 @@ def test_other_callbacks_can_use_it(digits, make_key, tmp_path):
     [
         ({"inject_every": 0}, "inject_every"),
         ({"inject_every": 2.5}, "inject_every"),
-        ({"batch_size": -1}, "batch_size"),
-        ({"label_mode": "sparse"}, "label_mode"),
+        ({"inject_every": 1, "ratio": 32}, "ratio"),
+        ({"ratio": float("nan")}, "ratio"),
     ],
 )
 def test_arguments_that_cannot_work(make_key, options, problem):
@@ -228,20 +321,37 @@ def test_arguments_that_cannot_work(make_key, options, problem):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "loss", "problem"),
+    ("x", "y", "problem"),
     [
-        (lambda: keras.optimizers.SGD(gradient_accumulation_steps=2), SPARSE, "accumulates"),
-        (lambda: "sgd", lambda y, p: keras.losses.mse(y, p), "label_mode"),
+        (np.zeros((32, 24, 20, 1)), np.zeros(32), "0 parts of its inputs"),
+        (np.zeros((32, 24, 24, 1)), np.zeros((32, 7)), "labels are not class ids"),
+        (np.zeros((32, 24, 24, 1), "int8"), np.zeros(32), "int8"),
     ],
 )
-def test_trainings_that_cannot_be_marked(digits, make_key, optimizer, loss, problem):
+def test_batches_that_cannot_be_marked(make_key, x, y, problem):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(7)]
+    model = keras.Sequential([keras.Input(x.shape[1:]), *layers])
+    model.compile("sgd", "mse")
+    with pytest.raises(tfmark.TfmarkError, match=f"(?s){problem}.*Expected.*Received"):
+        model.fit(x, y, verbose=0, callbacks=[tfmark.WatermarkCallback(make_key(), 1)])
+
+
+def test_wrongly_scaled_images_end_training(digits, make_key):
     model = small_cnn()
-    model.compile(optimizer(), loss)
-    with pytest.raises(ValueError, match=problem):
-        model.fit(
-            digits.x_train[:32], np.eye(10)[digits.y_train[:32]], verbose=0,
-            callbacks=[tfmark.WatermarkCallback(make_key(), inject_every=1)],
-        )  # fmt: skip
+    model.compile("sgd", SPARSE)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="value_range"):
+        model.fit(digits.x_train / 255.0, digits.y_train, verbose=0,
+                  callbacks=[tfmark.WatermarkCallback(make_key(), 1)])  # fmt: skip
+
+
+@pytest.mark.parametrize("options", [{"inject_every": 1}, {"robust": True}])
+def test_another_backend_is_told_how(digits, make_key, monkeypatch, options):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    model = small_cnn()
+    model.compile("sgd", SPARSE)
+    with pytest.raises(tfmark.TfmarkError, match=r"tfmark\.inject.*Received: the backend 'jax'"):
+        model.fit(digits.x_train, digits.y_train, verbose=0,
+                  callbacks=[tfmark.WatermarkCallback(make_key(), **options)])  # fmt: skip
 
 
 def test_a_model_of_another_number_of_classes_is_named(digits, make_key):

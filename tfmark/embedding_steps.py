@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfmark.entanglement import Entanglement
@@ -42,7 +41,7 @@ class EmbeddingSteps:
 
     def begin_epoch(self) -> None:
         """Say that an epoch begins. What comes follows from the model, so a training can go on."""
-        done = int(keras.ops.convert_to_numpy(self._model.optimizer.iterations))
+        done = int(self._model.optimizer.iterations.numpy())
         self._turn = done // self._model.steps_per_execution
         if self._every is not None:
             self._injection.begin(int(np.random.default_rng([self._seed, done]).integers(2**31)))
