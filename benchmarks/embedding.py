@@ -24,7 +24,6 @@ from tfmark import datasets
 EPOCHS = {"digits": 60, "mnist": 8, "cifar10": 3}
 BATCH = {"digits": 32, "mnist": 128, "cifar10": 128}
 RATIO = {"digits": 0.15, "mnist": 0.08, "cifar10": 0.08}  # a mark is seen 180 to 400 times
-INJECT_EVERY = {"digits": 6, "mnist": 10, "cifar10": 10}
 SCHEMES = ("clean", "content", "unrelated", "noise")
 
 
@@ -59,12 +58,12 @@ def train(name, data, scheme, seed, via, epochs):
     if scheme != "clean" and via == "inject":
         train_set = train_set.apply(tfmark.inject(key, RATIO[name], seed))
     elif scheme != "clean":
-        every = INJECT_EVERY[name]
+        every = 1
     model = network(name, shape, data.num_classes)
     steps = epochs * int(train_set.cardinality())
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, steps))
     model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
-    watch = tfmark.WatermarkCallback(key, inject_every=every)
+    watch = tfmark.WatermarkCallback(key, every, RATIO[name], seed=seed)
     start = time.time()
     history = model.fit(
         train_set.prefetch(tf.data.AUTOTUNE), epochs=epochs, verbose=0, callbacks=[watch],
