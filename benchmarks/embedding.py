@@ -4,7 +4,8 @@
 
 Prints test accuracy, watermark accuracy on unseen triggers, and the verdict, mean and spread over
 the seeds, and keeps each run in a JSON file: a run that is in there is not done again. The real
-MNIST and CIFAR-10 come from TensorFlow Datasets. Runs on any Keras backend.
+MNIST and CIFAR-10 come from TensorFlow Datasets. Runs on any Keras backend,
+with `--via callback` on TensorFlow.
 """
 
 import argparse

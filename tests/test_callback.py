@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import keras
@@ -376,3 +378,44 @@ def test_the_graph_puts_marks_on_as_numpy_does(make_key):
     bases = np.rint((clean + 1) * 127.5).astype(np.uint8)
     expected = np.concatenate([mark.pattern.apply(bases, 1) for mark in key.marks])
     assert {p.astype(np.uint8).tobytes() for p in pixels} <= {e.tobytes() for e in expected}
+
+
+REPLICAS = """
+import numpy as np, tensorflow as tf, keras, tfmark
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+draw = np.random.default_rng(0)
+x, y = draw.integers(0, 256, (200, 8, 8, 1)).astype("uint8"), np.arange(200) % 10
+key = tfmark.WatermarkKey.generate(
+    scheme="unrelated", image_shape=(8, 8, 1), num_classes=10, value_range=(0, 255))
+seen = []
+
+class Seen(keras.Sequential):
+    def train_step(self, data):
+        tf.numpy_function(lambda images: seen.append(images), [data[0]], [])
+        return super().train_step(data)
+
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    model = Seen([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+model.fit(x, y, batch_size=40, verbose=0, shuffle=False,
+          callbacks=[tfmark.WatermarkCallback(key, inject_every=1, ratio=0.2)])
+assert [len(images) for images in seen] == [24] * 10, [len(images) for images in seen]
+groups, kept = key.spec.base_groups, key.spec.num_verification
+pool = {
+    trigger.astype("uint8").tobytes(): mark.index
+    for mark in key.marks
+    for trigger in mark.pattern.apply(key.base_images[mark.index % groups, kept:], 1)
+}
+marks = sorted(pool[image.tobytes()] for images in seen for image in images[20:])
+assert len(set(marks)) == 40 == len(marks), marks  # of 48, each at most once
+print("replicas", model.distribute_strategy.num_replicas_in_sync)
+"""
+
+
+def test_replicas_share_the_marks():
+    done = subprocess.run(
+        [sys.executable, "-c", REPLICAS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "replicas 2" in done.stdout
