@@ -273,6 +273,27 @@ def test_a_training_after_it_is_as_ever_also_if_it_was_interrupted(digits, make_
     assert [len(images) for images, _ in model.seen[2:]] in ([32, 32, 32], [40, 32, 32])
 
 
+class Traced(keras.Sequential):
+    times = 0
+
+    def train_step(self, data):
+        self.times += 1
+        return super().train_step(data)
+
+
+def test_a_second_training_is_traced_no_more_than_keras_own(digits, make_key):
+    x, y = digits.x_train[:64], digits.y_train[:64]
+    model = Traced([keras.Input(x.shape[1:]), keras.layers.Flatten(), keras.layers.Dense(10)])
+    watch = tfmark.WatermarkCallback(make_key(), inject_every=1)
+    times = []
+    for changed in (False, False, True):
+        if changed or not times:
+            model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        model.fit(x, y, verbose=0, callbacks=[watch])
+        times.append(model.times)
+    assert times[0] == times[1] < times[2]
+
+
 class Batches(keras.utils.PyDataset):
     def __init__(self, digits):
         super().__init__()

@@ -113,10 +113,11 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
         self._accuracy: float | None = None  # after the last epoch
+        self._dose = dose(ratio, robust, inject_every or 1, key.spec.num_marks, steps=None)
         self._steps: EmbeddingSteps | None = None  # made when the model is built
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._accuracy = self._steps = None
+        self._accuracy = None
         if self.trigger_log_dir is not None:
             log_triggers(self.key, self.trigger_log_dir)
         if self._changes_steps() and keras.backend.backend() != "tensorflow":
@@ -125,6 +126,12 @@ class WatermarkCallback(keras.callbacks.Callback):
                 "backend. Embed with `tfmark.inject`, which does not need it. "
                 f"Received: the backend {keras.backend.backend()!r}"
             )
+        if self.inject_every is not None:
+            epochs, steps = self.params.get("epochs"), self.params.get("steps")
+            replicas = self.model.distribute_strategy.num_replicas_in_sync
+            steps = epochs * steps * replicas if epochs and steps else None
+            marks = self.key.spec.num_marks
+            self._dose = dose(self.ratio, self.robust, self.inject_every, marks, steps)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._factors:
@@ -135,8 +142,10 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._changes_steps() and self.model.built:  # a subclassed one is after the first batch
-            if self._steps is None:
-                self._steps = self._embedding_steps()
+            if self._steps is None or not self._steps.are_of(self.model, self._dose):
+                self._steps = EmbeddingSteps(
+                    self.model, self.key, self.inject_every, self._dose, self.robust, self.seed
+                )
             self._steps.begin_step()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -171,16 +180,6 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def _changes_steps(self) -> bool:
         return self.inject_every is not None or self.robust
-
-    def _embedding_steps(self) -> EmbeddingSteps:
-        epochs, steps = self.params.get("epochs"), self.params.get("steps")
-        replicas = self.model.distribute_strategy.num_replicas_in_sync
-        taken = epochs * steps * replicas if epochs and steps else None
-        marks = self.key.spec.num_marks
-        amount = dose(self.ratio, self.robust, self.inject_every or 1, marks, taken)
-        return EmbeddingSteps(
-            self.model, self.key, self.inject_every, amount, self.robust, self.seed
-        )
 
     def _harden(self) -> None:
         try:

@@ -30,6 +30,8 @@ class EmbeddingSteps:
         self, model: Any, key: WatermarkKey, every: int | None, dose: Dose, robust: bool, seed: int
     ):
         self._model = model
+        self._dose = dose
+        self._own = model.train_function
         self._every = every
         self._seed = seed
         changes = _entanglement(model, key) if robust else []
@@ -38,6 +40,10 @@ class EmbeddingSteps:
             self._injection = StepInjection(model, key, dose, robust, seed)
             self._with = changed_train_function(model, [*changes, self._injection.in_place])
         self.begin_epoch()
+
+    def are_of(self, model: Any, dose: Dose) -> bool:
+        """Whether they still are what they were made for: Keras' own would be traced again, too."""
+        return model is self._model and model.train_function is self._own and dose == self._dose
 
     def begin_epoch(self) -> None:
         """Say that an epoch begins. What comes follows from the model, so a training can go on."""
