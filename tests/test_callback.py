@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tfmark
 from tests.conftest import small_cnn
-from tfmark.step_injection import dose
+from tfmark.trigger_dose import trigger_dose
 
 SPARSE = "sparse_categorical_crossentropy"
 
@@ -166,9 +166,9 @@ def test_a_robust_callback_makes_one_mark_in_four_fainter(digits, make_key, sche
     ],
 )
 def test_how_many_triggers_join(ratio, robust, every, steps, counts):
-    amount = dose(ratio, robust, every, 48, steps)
-    assert [amount.count(batch) for batch in (128, 8)] == counts
-    assert [int(amount.count(tf.constant(batch))) for batch in (128, 8)] == counts
+    dose = trigger_dose(ratio, robust, every, 48, steps)
+    assert [dose.count(batch) for batch in (128, 8)] == counts
+    assert [int(dose.count(tf.constant(batch))) for batch in (128, 8)] == counts
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3])

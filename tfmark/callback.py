@@ -15,7 +15,7 @@ from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import harden, multiply
 from tfmark.key import WatermarkKey
 from tfmark.statistics import power
-from tfmark.step_injection import dose
+from tfmark.trigger_dose import TriggerDose, trigger_dose
 from tfmark.trigger_images import log_triggers
 
 WATCHED = 192  # triggers whose answers are watched, about
@@ -113,7 +113,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         self._watched = key.triggers(per_mark=max(1, WATCHED // key.spec.num_marks))
         self._factors: dict[str, float] = {}  # by which layers are larger now than in training
         self._accuracy: float | None = None  # after the last epoch
-        self._dose = dose(ratio, robust, inject_every or 1, key.spec.num_marks, steps=None)
+        self._dose = self._dose_for(None)
         self._steps: EmbeddingSteps | None = None  # made when the model is built
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -129,9 +129,7 @@ class WatermarkCallback(keras.callbacks.Callback):
         if self.inject_every is not None:
             epochs, steps = self.params.get("epochs"), self.params.get("steps")
             replicas = self.model.distribute_strategy.num_replicas_in_sync
-            steps = epochs * steps * replicas if epochs and steps else None
-            marks = self.key.spec.num_marks
-            self._dose = dose(self.ratio, self.robust, self.inject_every, marks, steps)
+            self._dose = self._dose_for(epochs * steps * replicas if epochs and steps else None)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._factors:
@@ -180,6 +178,10 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def _changes_steps(self) -> bool:
         return self.inject_every is not None or self.robust
+
+    def _dose_for(self, steps: int | None) -> TriggerDose:
+        every, marks = self.inject_every or 1, self.key.spec.num_marks
+        return trigger_dose(self.ratio, self.robust, every, marks, steps)
 
     def _harden(self) -> None:
         try:

@@ -10,8 +10,9 @@ import numpy as np
 from tfmark.entanglement import Entanglement
 from tfmark.errors import InvalidArgumentError
 from tfmark.key import WatermarkKey
-from tfmark.step_injection import Dose, StepInjection
+from tfmark.step_injection import StepInjection
 from tfmark.train_functions import Change, changed_train_function, once
+from tfmark.trigger_dose import TriggerDose
 
 
 class EmbeddingSteps:
@@ -27,7 +28,13 @@ class EmbeddingSteps:
     """
 
     def __init__(
-        self, model: Any, key: WatermarkKey, every: int | None, dose: Dose, robust: bool, seed: int
+        self,
+        model: Any,
+        key: WatermarkKey,
+        every: int | None,
+        dose: TriggerDose,
+        robust: bool,
+        seed: int,
     ):
         self._model = model
         self._dose = dose
@@ -41,7 +48,7 @@ class EmbeddingSteps:
             self._with = changed_train_function(model, [*changes, self._injection.in_place])
         self.begin_epoch()
 
-    def are_of(self, model: Any, dose: Dose) -> bool:
+    def are_of(self, model: Any, dose: TriggerDose) -> bool:
         """Whether they still are what they were made for: Keras' own would be traced again, too."""
         return model is self._model and model.train_function is self._own and dose == self._dose
 

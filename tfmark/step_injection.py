@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfmark.key import WatermarkKey
-from tfmark.mixing import RATIO, ROBUST_RATIO, Mixer
+from tfmark.mixing import Mixer
 from tfmark.train_functions import replaced
+from tfmark.trigger_dose import TriggerDose
 from tfmark.trigger_graph import TriggerGraph
-
-SIGHTINGS = 250  # of each mark in a training: fewer are seldom enough
-MOST = 0.5  # triggers for each clean image, unless told otherwise
-
-
-class Dose(NamedTuple):
-    """How many triggers go to a batch: a share of its images, but more if that is too few."""
-
-    share: float
-    least: int = 0
-    most: float = 1.0  # for each image, of the least
-
-    def count(self, batch: Any) -> Any:
-        """Of a batch of so many images: a plain number if that is one."""
-        if isinstance(batch, int):
-            wanted = min(self.least, int(self.most * batch))
-            return max(1, round(self.share * batch), wanted)
-        images = tf.cast(batch, tf.float32)
-        share, most = (tf.cast(f, tf.int32) for f in (tf.round(self.share * images),
-                                                      tf.floor(self.most * images)))  # fmt: skip
-        return tf.maximum(tf.maximum(1, share), tf.minimum(self.least, most))
-
-
-def dose(ratio: float | None, robust: bool, every: int, num_marks: int, steps: int | None) -> Dose:
-    """How many triggers go to every n-th batch.
-
-    Args:
-        ratio: triggers for each clean image in the whole training. `None` is as for
-            `tfmark.inject`, or so many that each mark is seen 250 times, but no more than 0.5.
-        robust: whether a few marks are fainter.
-        every: n.
-        num_marks: number of marks of the key.
-        steps: training steps in the whole training, of all replicas; `None` if unknown.
-    """
-    if ratio is not None:
-        return Dose(min(1.0, ratio * every))
-    least = math.ceil(SIGHTINGS * num_marks * every / steps) if steps else 0
-    usual = ROBUST_RATIO if robust else RATIO
-    return Dose(min(1.0, usual * every), least, min(1.0, MOST * every))
 
 
 class StepInjection:
@@ -70,7 +31,7 @@ class StepInjection:
         seed: makes the choice of images reproducible.
     """
 
-    def __init__(self, model: Any, key: WatermarkKey, dose: Dose, robust: bool, seed: int):
+    def __init__(self, model: Any, key: WatermarkKey, dose: TriggerDose, robust: bool, seed: int):
         self._model = model
         self._key = key
         self._dose = dose
