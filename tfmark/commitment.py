@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -22,7 +23,7 @@ from tfmark.spec import Spec
 
 KIND = "tfmark commitment 1"
 MAX_DOCUMENT = 1 << 14  # bytes
-_DIGEST = 64  # hex digits
+_DIGEST = re.compile("[0-9a-f]{64}")  # one spelling: `bytes.fromhex` takes capitals and spaces too
 _NUMBERS = ("num_classes", "num_marks")
 _MALFORMED = ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError
 
@@ -136,8 +137,8 @@ def read_commitment(document: bytes) -> Commitment:
 
 def _commitment(facts: dict[str, Any]) -> Commitment:
     root, weights, signer = digests = facts["commitment"], facts["weights"], facts["signer"]
-    if not all(len(digest) == _DIGEST and bytes.fromhex(digest) for digest in digests):
-        raise InvalidArgumentError("Expected digests of 64 hex digits.")
+    if not all(_DIGEST.fullmatch(digest) for digest in digests):
+        raise InvalidArgumentError("Expected digests of 64 hex digits, in lower case.")
     if not all(type(facts[name]) is int for name in _NUMBERS):
         raise InvalidArgumentError("Expected whole numbers.")
     if not all(isinstance(facts[name], str) for name in ("scheme", "owner")):
