@@ -112,7 +112,7 @@ def test_no_flipped_bit_gives_the_same_commitment(position, bit):
 @pytest.mark.parametrize("respelled", [str.upper, lambda digest: digest[:62] + "  "])
 def test_a_digest_has_one_spelling(name, respelled):
     """Else one key had many documents, and a time stamp over one would say nothing of another."""
-    document = small_key().public.document
+    document = key().public.document
     digest = json.loads(document)[name]
     with pytest.raises(CommitmentError, match="lower case"):
         read_commitment(document.replace(digest.encode(), respelled(digest).encode()))
