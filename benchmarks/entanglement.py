@@ -94,7 +94,9 @@ def run(data, way, scheme, seed):
     tfmark.callback.Entanglement = way.kind
     key = robustness.key_of(data, scheme, seed)
     epochs = robustness.RECIPES[NAME].epochs
-    model, _ = robustness.train(NAME, "strided", data, key, "robust", seed, epochs)
+    model, _ = robustness.train(
+        NAME, "strided", data, key, "robust", robustness.RATIO, seed, epochs
+    )
     entry = {"stolen": robustness.measure(model, data, key)}
     for attack in ATTACKS:
         attacked = robustness.ATTACKS[attack](model, (data.x_train, data.y_train), seed)

@@ -3,9 +3,9 @@
     python benchmarks/hardening.py MODEL.keras [--dataset mnist-half] [--images 20000] [--norms ...]
 
 Takes a model that `benchmarks/robustness.py` has kept (as `build/robustness/mnist-half-...-noise-
-robust-0.keras`), gives its filters other lengths, and attacks it. Larger filters are turned less by
-fine-tuning; pruning by one threshold for all layers takes the smallest weights, and these are those
-of the last layer then.
+robust-0.1-0.keras`), gives its filters other lengths, and attacks it. Larger filters are turned
+less by fine-tuning; pruning by one threshold for all layers takes the smallest weights, and these
+are those of the last layer then.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import robustness
+import robustness_tables
 import tensorflow as tf
 from networks import network
 
@@ -199,12 +200,12 @@ def table(runs):
         groups.setdefault(what, []).append(entry)
     for (name, images, scheme, way), group in groups.items():
         cells = [
-            robustness.spread([100 * entry["stolen"][what] for entry in group])
+            robustness_tables.spread([100 * entry["stolen"][what] for entry in group])
             for what in ("test", "marks")
         ]
         for attack in attacks:
             both = [
-                robustness.spread([100 * entry[attack][what] for entry in group])
+                robustness_tables.spread([100 * entry[attack][what] for entry in group])
                 for what in ("marks", "test")
             ]
             cells.append("{} ({})".format(*both))

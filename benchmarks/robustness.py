@@ -18,7 +18,6 @@ import itertools
 import json
 import os
 import platform
-import statistics
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import robustness_tables
 import tensorflow as tf
 from networks import KINDS, network
 
@@ -53,7 +53,7 @@ RECIPES = {
     "cifar10": Recipe(20, 2e-3),
     "cifar10-half": Recipe(8, 2e-3),
 }
-RATIO = 0.1  # triggers for each clean image, with and without `robust`
+RATIO = 0.1  # triggers for each clean image, with and without `robust`, unless told otherwise
 INJECT_EVERY = 1  # batches, where the callback is alone
 
 STRONG = {"learning_rate": 0.05, "halve_every": 5, "epochs": 30, "share": 0.2}
@@ -108,7 +108,7 @@ def key_of(data, scheme, seed):
     )
 
 
-def train(name, kind, data, key, embedding, seed, epochs):
+def train(name, kind, data, key, embedding, ratio, seed, epochs):
     """Train one model; gives it and the seconds that its training took."""
     keras.utils.set_random_seed(seed)
     recipe = RECIPES[name]
@@ -116,9 +116,9 @@ def train(name, kind, data, key, embedding, seed, epochs):
     batches = batches.shuffle(len(data.x_train), seed).batch(recipe.batch, drop_remainder=True)
     callbacks = []
     if embedding == "callback":
-        callbacks.append(tfmark.WatermarkCallback(key, INJECT_EVERY, RATIO, robust=True))
+        callbacks.append(tfmark.WatermarkCallback(key, INJECT_EVERY, ratio, robust=True))
     elif embedding != "clean":
-        batches = batches.apply(tfmark.inject(key, RATIO, seed, robust=embedding != "plain"))
+        batches = batches.apply(tfmark.inject(key, ratio, seed, robust=embedding != "plain"))
         callbacks.append(tfmark.WatermarkCallback(key, robust=embedding == "robust"))
     model = network(kind, name, data.x_train.shape[1:], data.num_classes)
     schedule = keras.optimizers.schedules.CosineDecay(recipe.rate, epochs * len(batches))
@@ -150,15 +150,16 @@ def measure(suspect, data, key):
 def run(name, kind, data, scheme, embedding, seed, args, runs):
     """Train and attack one model, as far as that is not done yet."""
     epochs = args.epochs or RECIPES[name].epochs
+    ratio = 0.0 if embedding == "clean" else args.ratio
     what = {
         "dataset": name, "network": kind, "images": len(data.x_train), "epochs": epochs,
-        "scheme": scheme, "embedding": embedding, "seed": seed,
+        "scheme": scheme, "embedding": embedding, "ratio": ratio, "seed": seed,
     }  # fmt: skip
     key = key_of(data, "noise" if embedding == "clean" else scheme, seed)
     path = args.models / ("-".join(str(value) for value in what.values()) + ".keras")
     entry = next((entry for entry in runs if what.items() <= entry.items()), None)
     if entry is None or not path.exists():
-        model, seconds = train(name, kind, data, key, embedding, seed, epochs)
+        model, seconds = train(name, kind, data, key, embedding, ratio, seed, epochs)
         args.models.mkdir(parents=True, exist_ok=True)
         model.save(path)
         if embedding != "clean":  # for `tfmark robustness`
@@ -193,79 +194,6 @@ def machine():
     return ", ".join(["CPU", platform.machine(), *itertools.islice(names, 1), *devices])
 
 
-def table(runs):
-    """One line for each attack, the embeddings side by side."""
-    heads = " | ".join(f"{embedding}: test | marks | owned" for embedding in EMBEDDINGS[1:])
-    lines = [
-        f"| data | network | scheme | seeds | attack | {heads} |",
-        "|---|---|---|---|---|" + "---|---|---|" * len(EMBEDDINGS[1:]),
-    ]
-    settings = sorted({tuple(r[k] for k in FIELDS) for r in runs})
-    for setting in settings:
-        found = [r for r in runs if setting == tuple(r[k] for k in FIELDS)]
-        for attack in ("none", *ATTACKS):
-            sides, seeds = [], set()
-            for embedding in EMBEDDINGS[1:]:
-                cells = {
-                    r["seed"]: r if attack == "none" else r["attacks"].get(attack)
-                    for r in found
-                    if r["embedding"] == embedding
-                }
-                done = [cell for cell in cells.values() if cell]
-                seeds |= {seed for seed, cell in cells.items() if cell}
-                sides += side(done)
-            name, images, epochs, kind, scheme = setting
-            if seeds:
-                lines.append(
-                    f"| {name}, {images} images, {epochs} epochs | {kind} | {scheme} "
-                    f"| {', '.join(map(str, sorted(seeds)))} | {attack} | {' | '.join(sides)} |"
-                )
-    return "\n".join(lines)
-
-
-FIELDS = ("dataset", "images", "epochs", "network", "scheme")
-
-
-def side(cells):
-    """Test accuracy, watermark accuracy (mean and spread) and verdicts."""
-    if not cells:
-        return ["-"] * 3
-    owned = sum(cell["verdict"] == "owned" for cell in cells)
-    means = [spread([100 * cell[what] for cell in cells]) for what in ("test", "marks")]
-    return [*means, f"{owned}/{len(cells)}"]
-
-
-def spread(values):
-    return f"{statistics.mean(values):.1f}" + (
-        f" ± {statistics.pstdev(values):.1f}" if len(values) > 1 else ""
-    )
-
-
-def costs(runs):
-    """What embedding costs against the same training without marks."""
-    lines = [
-        "| data | network | scheme | embedding | seeds | test accuracy | against clean | time |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    clean = {}
-    for entry in (r for r in runs if r["scheme"] == "none"):
-        clean.setdefault((*(entry[k] for k in FIELDS[:4]), entry["seed"]), []).append(entry)
-    for setting in sorted({(*(r[k] for k in FIELDS), r["embedding"]) for r in runs}):
-        *_, scheme, embedding = setting
-        group = [r for r in runs if setting == (*(r[k] for k in FIELDS), r["embedding"])]
-        pairs = [(r, other) for r in group for other in clean.get((*setting[:4], r["seed"]), ())]
-        lost = [100 * (r["test"] - other["test"]) for r, other in pairs]
-        timed = [(a["seconds"], b["seconds"]) for a, b in pairs if a["machine"] == b["machine"]]
-        ratio = [ours / theirs for ours, theirs in timed]
-        lines.append(
-            f"| {setting[0]}, {setting[1]} images, {setting[2]} epochs | {setting[3]} | {scheme} "
-            f"| {embedding} | {len(group)} | {spread([100 * r['test'] for r in group])} "
-            f"| {f'{statistics.mean(lost):+.2f}' if lost else '-'} "
-            f"| {f'x {statistics.mean(ratio):.2f}' if ratio else '-'} |"
-        )
-    return "\n".join(lines)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--datasets", nargs="+", default=["mnist", "cifar10"], choices=RECIPES)
@@ -275,6 +203,7 @@ def main():
     parser.add_argument("--attacks", nargs="+", default=list(ATTACKS), choices=ATTACKS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, help="instead of those in RECIPES")
+    parser.add_argument("--ratio", type=float, default=RATIO, help="triggers for each clean image")
     parser.add_argument("--images", type=int, help="train on the first so many only")
     parser.add_argument("--models", type=Path, default=Path("build/robustness"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/robustness.json"))
@@ -287,7 +216,8 @@ def main():
         for kind, seed, scheme, embedding in wanted:
             scheme_of = "none" if embedding == "clean" else scheme
             run(name, kind, data, scheme_of, embedding, seed, args, runs)
-    print(table([r for r in runs if r["scheme"] != "none"]), costs(runs), sep="\n\n")
+    print(robustness_tables.attacked(runs, ATTACKS, EMBEDDINGS[1:]), end="\n\n")
+    print(robustness_tables.costs(runs))
 
 
 if __name__ == "__main__":
