@@ -156,8 +156,10 @@ def test_a_robust_callback_makes_one_mark_in_four_fainter(digits, make_key, sche
     ("ratio", "robust", "every", "steps", "counts"),
     [
         (None, False, 1, 20_000, [4, 1]),  # 3 % of 128 and of 8
-        (None, True, 1, 20_000, [13, 1]),
-        (None, True, 4, 20_000, [51, 3]),
+        (None, True, 1, 20_000, [4, 1]),
+        (None, True, 4, 20_000, [15, 3]),
+        (None, True, 1, 6000, [8, 2]),  # 1000 sightings; of the batch of 8, 250
+        (None, True, 1, 600, [20, 4]),
         (None, False, 1, 600, [20, 4]),  # 250 sightings of 48 marks, but no more than half of 8
         (None, False, 2, 600, [40, 8]),
         (None, True, 1, None, [13, 1]),  # nobody knows how long it will be

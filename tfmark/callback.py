@@ -62,8 +62,8 @@ class WatermarkCallback(keras.callbacks.Callback):
         inject_every: n, where triggers go to every n-th batch. Defaults to `None`, no embedding.
         ratio: number of triggers for each clean image in the whole training, above 0 up to 1; a
             batch gets n times as many, but no more than it has images. Defaults to `None`: 0.03,
-            and 0.1 if `robust`; more in a short training, up to 0.5, so that each mark is seen 250
-            times.
+            and more in a short training, up to 0.5, so that each mark is seen 250 times. If
+            `robust`, also up to 0.1, so that it is seen 1000 times.
         robust: whether to entangle marks and to harden the model; see `tfmark.harden` for which
             models can be. Put `BackupAndRestore` in front of this callback then, and
             `tfmark.soften(model)` before you train a saved model on. Defaults to `False`.
