@@ -76,6 +76,7 @@ ATTACKS = {
     "fine-tuning 0.01": attacks.FineTune(learning_rate=0.01, epochs=30, share=0.2),
     **{f"pruning {rate}": attacks.Prune(rate) for rate in (0.5, 0.7, 0.9)},
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},
+    "fine-pruning 0.8": attacks.FinePrune(0.8, attacks.FineTune(**STRONG)),
     "int8": attacks.QuantizeLiteRT(),
 }
 

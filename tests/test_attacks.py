@@ -18,6 +18,7 @@ from tfmark.attacks import (
     BitDepth,
     Blur,
     Extract,
+    FinePrune,
     FineTune,
     Flip,
     InputNoise,
@@ -147,6 +148,32 @@ def test_pruned_weights_stay_zero_when_retrained(small_marked, data, tests):
     for before, after in zip(kernels(pruned), kernels(retrained), strict=True):
         np.testing.assert_array_equal(before == 0, after == 0)
     assert accuracy(retrained, tests) > accuracy(pruned, tests) + 0.05
+
+
+def test_fine_pruning_cuts_off_units_that_are_silent_on_the_attackers_images(
+    small_marked, data, tests
+):
+    tuning = FineTune(learning_rate=0.05, epochs=2, share=1.0)
+    attacked = FinePrune(0.75, tuning)(small_marked, data)
+    scores = small_marked.get_layer("scores")
+    units = keras.Model(small_marked.inputs, scores.input).predict(data.pixels, verbose=0)
+    silent = np.argsort(np.abs(units).mean(axis=0))[:48]  # of 64
+    gone = np.flatnonzero((attacked.get_layer("scores").kernel.numpy() == 0).all(axis=1))
+    assert set(gone) == set(silent)
+    assert accuracy(attacked, tests) > 0.9
+
+
+def test_fine_pruning_takes_what_a_convolution_reads_for_units(data):
+    """Where one gives the scores, its units are channels."""
+    hidden, scores = keras.layers.Conv2D(6, 3, activation="relu"), keras.layers.Conv2D(10, 1)
+    body = [keras.layers.Rescaling(1 / 255), hidden, scores]
+    model = keras.Sequential([keras.Input(SHAPE), *body, keras.layers.GlobalAveragePooling2D()])
+    kernel, bias = hidden.get_weights()
+    kernel[..., 4] = 0
+    hidden.set_weights([kernel, bias])
+    attacked = FinePrune(1 / 6, FineTune(epochs=1, share=0.1))(model, data)
+    zeros = (attacked.layers[2].kernel.numpy() == 0).all(axis=(0, 1, 3))
+    np.testing.assert_array_equal(np.flatnonzero(zeros), [4])
 
 
 def test_weight_noise_is_of_the_size_that_it_says(small_marked, data):

@@ -186,7 +186,10 @@ def test_an_attack_of_ones_own_works_as_the_documentation_shows_it(small_marked)
 @pytest.mark.parametrize(
     ("attacks", "names"),
     [
-        (["pruning", "jpeg"], ["prune-global", "prune-layer", "prune-retrain", "jpeg"]),
+        (
+            ["pruning", "jpeg"],
+            ["prune-global", "prune-layer", "prune-retrain", "fine-prune", "jpeg"],
+        ),
         ("inputs", ["jpeg", "blur", "input-noise", "bit-depth", "resize", "flip"]),
         ([Prune(0.1), forgetting], ["Prune", "forgetting"]),
         (["flip", "flip", "inputs"], None),

@@ -16,6 +16,7 @@ from tfmark.attacks.averaging import Average
 from tfmark.attacks.catalogue import FAMILIES, NAMES, Attack, catalogue
 from tfmark.attacks.data import AttackData
 from tfmark.attacks.extraction import Extract
+from tfmark.attacks.fine_pruning import FinePrune
 from tfmark.attacks.fine_tuning import FineTune
 from tfmark.attacks.inputs import (
     BitDepth,
@@ -41,6 +42,7 @@ __all__ = [
     "BitDepth",
     "Blur",
     "Extract",
+    "FinePrune",
     "FineTune",
     "Flip",
     "InFront",

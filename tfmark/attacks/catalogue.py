@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from tfmark.attacks.averaging import Average
 from tfmark.attacks.extraction import Extract
+from tfmark.attacks.fine_pruning import FinePrune
 from tfmark.attacks.fine_tuning import FineTune
 from tfmark.attacks.inputs import BitDepth, Blur, Flip, InputNoise, Jpeg, Resize
 from tfmark.attacks.overwriting import Overwrite
@@ -58,7 +59,7 @@ FAMILIES = {
     "fine-tuning": (
         "fine-tune-last", "fine-tune-all", "fine-tune-predicted", "retrain-last", "retrain-all",
     ),
-    "pruning": ("prune-global", "prune-layer", "prune-retrain"),
+    "pruning": ("prune-global", "prune-layer", "prune-retrain", "fine-prune"),
     "quantization": ("litert-float16", "litert-int8", "keras-int8"),
     "weights": ("weight-noise", "average-checkpoints", "average-copy"),
     "overwriting": ("overwrite",),
@@ -138,6 +139,7 @@ def _mild() -> dict[str, tuple[Attack, ...]]:
         "prune-global": (Prune(0.3), Prune(0.5)),
         "prune-layer": (Prune(0.3, "layer"), Prune(0.5, "layer")),
         "prune-retrain": (Prune(0.5, retrain=_MILD),),
+        "fine-prune": (FinePrune(0.5, _MILD),),
         "weight-noise": (WeightNoise(0.1),),
         "overwrite": (Overwrite("noise", tuning=_MILD),),
         "jpeg": (Jpeg(95),),
@@ -161,6 +163,7 @@ def _strong() -> dict[str, tuple[Attack, ...]]:
         "prune-global": tuple(Prune(share) for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-layer": tuple(Prune(share, "layer") for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-retrain": (Prune(0.8, retrain=_STRONG), Prune(0.9, retrain=_STRONG)),
+        "fine-prune": (FinePrune(0.8, _STRONG), FinePrune(0.95, momentum)),
         "weight-noise": (WeightNoise(0.2), WeightNoise(0.4)),
         "overwrite": tuple(
             Overwrite(scheme, tuning=whole) for scheme in ("noise", "content", "unrelated")

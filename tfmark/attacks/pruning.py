@@ -58,7 +58,7 @@ class Prune:
         if not kernels:
             raise AttackError("The model has no kernels to prune.")
         sizes = [np.abs(kernel.numpy()) for kernel in kernels]
-        masks = _Masks(kernels, _kept(sizes, self.sparsity, self.scope))
+        masks = Masks(kernels, _kept(sizes, self.sparsity, self.scope))
         masks.apply()
         if self.retrain is not None:
             self.retrain.train(copy, model, data, seed, callbacks=[masks])
@@ -86,7 +86,7 @@ def _largest(sizes: npt.NDArray[Any], sparsity: float) -> Mask:
     return kept
 
 
-class _Masks(keras.callbacks.Callback):
+class Masks(keras.callbacks.Callback):
     """Sets pruned weights to zero, again after each step of a training."""
 
     def __init__(self, kernels: list[Any], kept: list[Mask]):
