@@ -16,7 +16,7 @@ WIDTHS = {  # and strides of the convolutions of the "strided" network
 def strided(name):
     """Convolutions with strides and batch normalisation, and one dense layer."""
     layers = keras.layers
-    for width, stride in WIDTHS[name]:
+    for width, stride in WIDTHS[name.removesuffix("-augmented")]:
         yield layers.Conv2D(width, 3, stride, padding="same", use_bias=False)
         yield from (layers.BatchNormalization(momentum=0.9), layers.ReLU())
     yield layers.Flatten()
@@ -85,13 +85,19 @@ KINDS = {
 }  # fmt: skip
 
 
+def augmentation():
+    """Flips and small shifts, as two layers."""
+    return (keras.layers.RandomFlip("horizontal"), keras.layers.RandomTranslation(0.1, 0.1))
+
+
 def network(kind, name, shape, classes):
-    """A network for images from 0 to 255, with augmentation for CIFAR-10."""
+    """A network for images from 0 to 255. That for "cifar10" augments inside."""
     layers = keras.layers
     inputs = keras.Input(shape)
     x = layers.Rescaling(1 / 127.5, -1)(inputs)
     if name == "cifar10":
-        x = layers.RandomTranslation(0.1, 0.1)(layers.RandomFlip("horizontal")(x))
+        for layer in augmentation():
+            x = layer(x)
     for layer in KINDS[kind](name):
         x = layer(x)
     return keras.Model(inputs, layers.Dense(classes, "softmax")(x))

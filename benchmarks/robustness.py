@@ -10,7 +10,8 @@ callback alone, as where there is no `tf.data`. Then it is attacked. Each model 
 kept as it ends: what is in the JSON file is not done again. `--images` trains on fewer images, for
 slow machines; the table says so. Seconds are those of the processor, not of the clock. The real
 MNIST and CIFAR-10 come from TensorFlow Datasets; "mnist-half" and "cifar10-half" have half as many
-pixels a side.
+pixels a side. "cifar10" is augmented by layers of the model, triggers along with it, and
+"cifar10-augmented" in the pipeline, in front of `inject`.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import keras
 import numpy as np
 import robustness_tables
 import tensorflow as tf
-from networks import KINDS, network
+from networks import KINDS, augmentation, network
 
 import tfmark
 from tfmark import attacks, datasets
@@ -51,6 +52,7 @@ RECIPES = {
     "mnist": Recipe(8, 2e-3),
     "mnist-half": Recipe(4, 3e-3),
     "cifar10": Recipe(20, 2e-3),
+    "cifar10-augmented": Recipe(20, 2e-3),
     "cifar10-half": Recipe(8, 2e-3),
 }
 RATIO = 0.1  # triggers for each clean image, with and without `robust`, unless told otherwise
@@ -83,7 +85,7 @@ ATTACKS = {
 
 def load(name, images):
     """The first images of a data set; "-half" brings them to half the size by 2x2 means."""
-    data = datasets.load(name.removesuffix("-half"))
+    data = datasets.load(name.partition("-")[0])
     x_train, y_train = data.x_train[:images], data.y_train[:images]
     x_test = data.x_test
     if name.endswith("-half"):
@@ -95,6 +97,19 @@ def halved(images):
     count, height, width, channels = images.shape
     blocks = images.reshape(count, height // 2, 2, width // 2, 2, channels)
     return blocks.mean(axis=(2, 4), dtype=np.float32).round().astype(np.uint8)
+
+
+def augmenting():
+    """A function from batches to batches of flipped and shifted images."""
+    layers = augmentation()
+
+    def augment(images, labels):
+        images = tf.cast(images, tf.float32)
+        for layer in layers:
+            images = layer(images, training=True)
+        return tf.cast(tf.round(images), tf.uint8), labels
+
+    return augment
 
 
 def key_of(data, scheme, seed):
@@ -115,6 +130,8 @@ def train(name, kind, data, key, embedding, ratio, seed, epochs):
     recipe = RECIPES[name]
     batches = tf.data.Dataset.from_tensor_slices((data.x_train, data.y_train))
     batches = batches.shuffle(len(data.x_train), seed).batch(recipe.batch, drop_remainder=True)
+    if name.endswith("-augmented"):
+        batches = batches.map(augmenting(), 2)
     callbacks = []
     if embedding == "callback":
         callbacks.append(tfmark.WatermarkCallback(key, INJECT_EVERY, ratio, robust=True))

@@ -107,7 +107,7 @@ def test_the_summary_is_honest(report):
     for name in BENIGN:
         assert f"{name} [" not in said
     assert "Not possible here: fail: RuntimeError: the disk is full" in said
-    assert re.search(r"Not tried:.*overwrite.*distill.*strong settings.*fine-pruning", said)
+    assert re.search(r"Not tried:.*overwrite.*distill.*strong settings.*neuron pruning", said)
 
 
 def test_a_mark_that_survives(small_marked):

@@ -16,8 +16,8 @@ COLUMNS = (
     "attack", "setting", "test", "marks, trained", "marks, unseen", "verdict", "p-value", "seconds",
 )  # fmt: skip
 UNKNOWN = (
-    "attacks that are not in tfmark (such as fine-pruning, neural attention distillation, or "
-    "combinations of these) and attackers who have the key"
+    "attacks that are not in tfmark (such as adversarial neuron pruning, neural attention "
+    "distillation, or combinations of these) and attackers who have the key"
 )
 
 
