@@ -19,13 +19,13 @@ def inject(
     """Mix triggers into each batch of a data set.
 
     Use it behind `.batch()` and behind any augmentation, and before `.prefetch()`. Augmentation by
-    layers of the model comes later and alters marks along, which are learned worse then and cost
-    more test accuracy: augment in the pipeline. Each batch grows by the share `ratio`, at least by
-    one: images of the batch itself with a mark on them (of the "unrelated" scheme: foreign images),
-    spread over the batch. All marks come up equally often. Images that the key keeps for
-    verification are never marked, unless a batch has no others. The first batch of an epoch may get
-    some triggers more, so that replicas can share it evenly; for batches of a fixed size
-    (`drop_remainder=True`), apply this inside `strategy.scope()`.
+    layers of the model comes later and alters marks along, which are learned worse then: augment in
+    the pipeline. Each batch grows by the share `ratio`, at least by one: images of the batch itself
+    with a mark on them (of the "unrelated" scheme: foreign images), spread over the batch. All
+    marks come up equally often. Images that the key keeps for verification are never marked, unless
+    a batch has no others. The first batch of an epoch may get some triggers more, so that replicas
+    can share it evenly; for batches of a fixed size (`drop_remainder=True`), apply this inside
+    `strategy.scope()`.
 
     Example:
     ```python
