@@ -66,7 +66,7 @@ class FinePrune:
         return copy
 
     def __str__(self) -> str:
-        return f"{self.share:.0%} of the last layer's inputs, then {self.tuning}"
+        return f"{self.share:.0%} of units, then {self.tuning}"
 
 
 def _activity(model: Any, head: Any, data: AttackData) -> npt.NDArray[Any]:
