@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfmark.mixing import RATIO, ROBUST_RATIO
 
 SIGHTINGS = 250  # of each mark in a training: fewer are seldom enough
-ROBUST_SIGHTINGS = 1000  # more cost test accuracy and are not needed, see docs/robust-embedding.md
+ROBUST_SIGHTINGS = 1000  # more cost test accuracy: docs/robust-embedding-measured.md
 MOST = 0.5  # triggers for each clean image, unless told otherwise
 
 
