@@ -103,6 +103,6 @@ def test_figures_stand_beside_those_of_the_paper_and_differences_are_said(benchm
     )
     assert "50.00 / 59.29 | 65.00 / 65.13 |" in text
     assert text.rstrip().endswith(
-        "- noise: test accuracy in 1 figures, by -9.29 (prune 90) to -9.29 (prune 90)"
+        "- noise: test accuracy in 1 figure, by -9.29 (prune 90)"
     )
     assert (tmp_path / "paper_cifar10.png").stat().st_size > 10_000

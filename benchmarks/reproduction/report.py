@@ -176,12 +176,11 @@ def _differences(name, rows):
         return ""
     lines = []
     for (scheme, what), found in far.items():
-        (least, mild), (most, worst) = (pick(found, key=_size) for pick in (min, max))
+        ends = [pick(found, key=_size) for pick in (min, max)][-len(found) :]
+        by = " to ".join(f"{points:+.2f} ({attack})" for points, attack in ends)
         accuracy = {"test": "test accuracy", "trained": "watermark accuracy"}[what]
-        lines.append(
-            f"- {scheme}: {accuracy} in {len(found)} figures, by {least:+.2f} ({mild}) to "
-            f"{most:+.2f} ({worst})"
-        )
+        figures = f"{len(found)} figure{'s' * (len(found) > 1)}"
+        lines.append(f"- {scheme}: {accuracy} in {figures}, by {by}")
     return (
         f"Further from the paper than {FAR['test']:g} point of test accuracy or "
         f"{FAR['trained']:g} points of watermark accuracy, unpruned or attacked:\n\n"
