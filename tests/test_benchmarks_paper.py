@@ -102,7 +102,5 @@ def test_figures_stand_beside_those_of_the_paper_and_differences_are_said(benchm
         "| noise | 70.00 / 78.6 | 78.55 / 78.49 | 99.90 / 99.86 | 90.00 / 94.1 | 90.00 |  |" in text
     )
     assert "50.00 / 59.29 | 65.00 / 65.13 |" in text
-    assert text.rstrip().endswith(
-        "- noise: test accuracy in 1 figure, by -9.29 (prune 90)"
-    )
+    assert text.rstrip().endswith("- noise: test accuracy in 1 figure, by -9.29 (prune 90)")
     assert (tmp_path / "paper_cifar10.png").stat().st_size > 10_000
