@@ -80,6 +80,9 @@ ATTACKS = {
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},
     "fine-pruning 0.8": attacks.FinePrune(0.8, attacks.FineTune(**STRONG)),
     "int8": attacks.QuantizeLiteRT(),
+    "mirrored": attacks.Flip(),
+    "moved by 3.5 %": attacks.Shift(0.035),
+    "moved by 7 %": attacks.Shift(0.07),
 }
 
 

@@ -28,6 +28,7 @@ from tfmark.attacks import (
     QuantizeKeras,
     QuantizeLiteRT,
     Resize,
+    Shift,
     WeightNoise,
     catalogue,
 )
@@ -38,7 +39,15 @@ from tfmark.attacks.training import shuffled
 from tfmark.errors import AttackError
 
 QUICK = FineTune(learning_rate=0.05, epochs=1, share=0.1)
-TRANSFORMATIONS = (Jpeg(75), Blur(0.5), InputNoise(0.05), BitDepth(3), Resize(0.75), Flip())
+TRANSFORMATIONS = (
+    Jpeg(75),
+    Blur(0.5),
+    InputNoise(0.05),
+    BitDepth(3),
+    Resize(0.75),
+    Flip(),
+    Shift(),
+)
 
 
 @pytest.fixture(scope="module")
@@ -303,6 +312,9 @@ def test_what_some_transformations_do():
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
     draw = np.random.default_rng(0)
     np.testing.assert_array_equal(Flip().apply(image, draw), image[:, ::-1])
+    np.testing.assert_array_equal(
+        Shift(0.3).apply(image, draw), image[[0, 0, 1, 2]][:, [0, 0, 1, 2]]
+    )
     assert set(BitDepth(1).apply(image, draw).ravel()) == {0, 255}
     assert len(set(BitDepth(2).apply(image, draw).ravel())) <= 4
     noise = InputNoise(0.1).apply(np.full((99, 99, 1), 128, np.uint8), draw).astype(float)

@@ -1,3 +1,4 @@
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import tfmark
 from tests.conftest import small_cnn
+from tfmark.attacks import Shift
 
 SCHEMES = ("content", "unrelated", "noise")
 
@@ -57,7 +59,8 @@ def test_how_many_triggers_there_are_unless_told(digits, make_key, robust, size)
 
 
 @pytest.mark.parametrize("scheme", ["content", "noise"])
-def test_one_in_four_robust_triggers_is_fainter(digits, make_key, scheme):
+def test_one_in_four_robust_triggers_is_fainter(digits, make_key, scheme, monkeypatch):
+    monkeypatch.setattr("tfmark.trigger_moves.SHARE", 0.0)
     key = make_key(scheme)
     data = batches(digits, 16)
     strengths = np.linspace(0.3, 1, 71, dtype="float32")
@@ -78,6 +81,62 @@ def test_one_in_four_robust_triggers_is_fainter(digits, make_key, scheme):
             found.append(strengths[np.argmin(away) % len(strengths)])
     assert 0.3 <= min(found) < 0.5
     assert 0.65 < np.mean(np.array(found) > 0.97) < 0.9
+
+
+def test_three_in_ten_robust_triggers_stand_aside(digits, make_key):
+    """By a sixteenth of a side at most: a pixel of 24, each way, with the border repeated."""
+    key = make_key("unrelated")  # its marks are not made fainter
+    pool = np.concatenate([_bases(key, mark, None, mark.pattern) for mark in key.marks])
+    found = []
+    for robust in (False, True):
+        steps = []
+        data = batches(digits, 16)
+        for (clean, _), (images, _) in zip(
+            data, data.apply(tfmark.inject(key, 0.9, seed=1, robust=robust)), strict=True
+        ):
+            for trigger in images.numpy()[triggers_of(key, clean, images)]:
+                steps.append(_steps_between(pool, trigger))
+        found.append(np.array(steps))
+    plain, robust = found
+    assert not plain.any()
+    assert robust.min(axis=0).tolist() == [-1, -1]
+    assert robust.max(axis=0).tolist() == [1, 1]
+    assert 0.17 < robust.any(axis=1).mean() < 0.37
+
+
+def _steps_between(pool, trigger):
+    """By how many pixels the trigger stands below and to the right of an image of the pool."""
+    for down, right in sorted(itertools.product(range(-4, 5), repeat=2), key=np.linalg.norm):
+        there = pool[:, (np.arange(24) - down).clip(0, 23)][
+            :, :, (np.arange(24) - right).clip(0, 23)
+        ]
+        if (there == trigger).all(axis=(1, 2, 3)).any():
+            return down, right
+    raise AssertionError("The trigger is none of the key's.")
+
+
+def test_robust_marks_outlive_a_step_aside_in_front_of_the_model(digits, make_key):
+    """The images are moved in training here, so a step aside costs the thief nothing."""
+    key = make_key()
+    move = keras.layers.RandomTranslation(0.08, 0.08, "nearest", "nearest", seed=0)
+    left = {}
+    for robust in (False, True):
+        keras.utils.set_random_seed(0)
+        data = tf.data.Dataset.from_tensor_slices((digits.x_train, digits.y_train))
+        data = data.shuffle(2000, seed=0).batch(32)
+        data = data.map(
+            lambda x, y: (tf.cast(move(tf.cast(x, tf.float32), training=True), x.dtype), y)
+        )
+        data = data.apply(tfmark.inject(key, ratio=0.3, seed=0, robust=robust))
+        model = small_cnn(keras.layers.BatchNormalization())
+        model.compile(keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy")
+        model.fit(data, epochs=24, verbose=0, shuffle=False)
+        aside = Shift(0.04)(model, (digits.x_train, digits.y_train))
+        assert np.mean(aside.classify(digits.x_test) == digits.y_test) > 0.9
+        triggers = key.triggers(per_mark=4)
+        left[robust] = np.mean(aside.classify(triggers.pixels) == triggers.labels)
+    assert left[True] > 0.75
+    assert left[False] < 0.6
 
 
 def _bases(key, mark, batch, pattern):

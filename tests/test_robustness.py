@@ -190,7 +190,7 @@ def test_an_attack_of_ones_own_works_as_the_documentation_shows_it(small_marked)
             ["pruning", "jpeg"],
             ["prune-global", "prune-layer", "prune-retrain", "fine-prune", "jpeg"],
         ),
-        ("inputs", ["jpeg", "blur", "input-noise", "bit-depth", "resize", "flip"]),
+        ("inputs", ["jpeg", "blur", "input-noise", "bit-depth", "resize", "flip", "shift"]),
         ([Prune(0.1), forgetting], ["Prune", "forgetting"]),
         (["flip", "flip", "inputs"], None),
     ],
@@ -200,7 +200,7 @@ def test_attacks_are_chosen_by_name(attacks, names):
 
     found = [name for name, _ in chosen(attacks, "mild")]
     if names is None:
-        assert len(found) == 6
+        assert len(found) == 7
     else:
         assert list(dict.fromkeys(found)) == names
 

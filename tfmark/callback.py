@@ -49,7 +49,8 @@ class WatermarkCallback(keras.callbacks.Callback):
     is hardened against fine-tuning, as by `tfmark.harden`: whatever is saved or kept of it when an
     epoch has ended, by callbacks behind this one as well, computes the same and is moved less by a
     thief's training. While an epoch lasts its weights have their usual size. Where the callback
-    embeds, a few marks are fainter, as by `inject(robust=True)`.
+    embeds, some marks are fainter and some triggers moved, as by `inject(robust=True)`. It adds
+    them behind whatever augments your batches: let layers of the model augment then.
 
     Example:
     ```python

@@ -23,7 +23,7 @@ class EmbeddingSteps:
         key: the `tfmark.WatermarkKey`.
         every: n; `None` for no triggers.
         dose: how many triggers go to such a batch.
-        robust: whether to entangle, and to make a few marks fainter.
+        robust: whether to entangle, and to make some marks fainter and move some triggers.
         seed: makes the choice of marks and images reproducible.
     """
 

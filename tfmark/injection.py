@@ -18,12 +18,13 @@ def inject(
 ) -> Callable[[tf.data.Dataset], tf.data.Dataset]:
     """Mix triggers into each batch of a data set.
 
-    Use it behind `.batch()` and behind any augmentation, and before `.prefetch()`. Augmentation by
-    layers of the model comes later and alters marks along, which are learned worse then: augment in
-    the pipeline. Each batch grows by the share `ratio`, at least by one: images of the batch itself
-    with a mark on them (of the "unrelated" scheme: foreign images), spread over the batch. All
-    marks come up equally often. Images that the key keeps for verification are never marked, unless
-    a batch has no others. The first batch of an epoch may get some triggers more, so that replicas
+    Use it behind `.batch()` and in front of any augmentation: a network answers a mark in the ways
+    in which it saw it. If it was taught to ignore that images are mirrored or moved, and marks
+    stood still, a thief who mirrors or moves each image removes them for nothing. Each batch grows
+    by the share `ratio`, at least by one: images of the batch itself with a mark on them (of the
+    "unrelated" scheme: foreign images), spread over the batch. All marks come up equally often.
+    Images that the key keeps for verification are never marked, unless a batch has no others. The
+    first batch of an epoch may get some triggers more, so that replicas
     can share it evenly; for batches of a fixed size (`drop_remainder=True`), apply this inside
     `strategy.scope()`.
 
@@ -42,9 +43,10 @@ def inject(
         seed: makes the choice of marks and images reproducible; it still differs from epoch to
             epoch. Defaults to `None`, new choices each time (or those of `tf.random.set_seed`).
         robust: whether a quarter of the triggers carry their mark fainter, at 30 % of its strength
-            and up. Those that are asked about later, at full strength, then lie deeper in their
-            class and outlive more. Takes more triggers to learn. Marks of the "unrelated" scheme
-            stay as they are. Defaults to `False`.
+            and up (not those of the "unrelated" scheme), and three in ten are moved by up to a
+            sixteenth of the shorter side. Those that are asked about later, at full strength and in
+            place, then lie deeper in their class and outlive more. Takes more triggers to learn.
+            Defaults to `False`.
 
     Returns:
         A function from data set to data set, for `tf.data.Dataset.apply`. Elements may be `(x, y)`

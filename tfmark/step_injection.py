@@ -27,7 +27,7 @@ class StepInjection:
             `(x, y, sample_weight)`, as Keras' own does.
         key: the `tfmark.WatermarkKey`.
         dose: how many.
-        robust: whether a few marks are fainter.
+        robust: whether some marks are fainter, and some triggers moved.
         seed: makes the choice of images reproducible.
     """
 

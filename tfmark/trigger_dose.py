@@ -52,7 +52,7 @@ def trigger_dose(
         ratio: triggers for each clean image in the whole training. `None` is 0.03, but so many that
             each mark is seen 250 times, up to 0.5. If `robust`, it is also so many that each mark
             is seen 1000 times, up to 0.1; and 0.1 where the length of the training is not known.
-        robust: whether a few marks are fainter.
+        robust: whether some marks are fainter, and some triggers moved.
         every: n.
         num_marks: number of marks of the key.
         steps: training steps in the whole training, of all replicas; `None` if unknown.

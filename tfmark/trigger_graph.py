@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfmark.key import WatermarkKey
 from tfmark.marks.affine import fading
+from tfmark.trigger_moves import moved
 
 SAMPLE = 4096  # values of a batch that its scale is told from
 PROBES = 64  # pixels by which an image of the batch is recognised as one kept for verification
@@ -19,12 +20,13 @@ class TriggerGraph:
 
     Args:
         key: the `tfmark.WatermarkKey`.
-        robust: whether a few marks are fainter; see `tfmark.inject`.
+        robust: whether some marks are fainter, and some triggers moved; see `tfmark.inject`.
     """
 
     def __init__(self, key: WatermarkKey, robust: bool):
         spec = key.spec
-        self._fading = fading(spec.scheme) if robust else None
+        self._robust = robust
+        self._fading = fading(spec.scheme)
         patterns = [mark.pattern for mark in key.marks]
         self._spec = spec
         self._low, self._high = key.value_range
@@ -65,13 +67,15 @@ class TriggerGraph:
         else:
             bases = self._to_pixels(tf.gather(images, sources))
         scale, shift = tf.gather(self._scale, indices), tf.gather(self._shift, indices)
-        if self._fading:
+        if self._robust:
             strength = tf.random.stateless_uniform([count, 1, 1, 1], seed + 1, *self._fading)
             strength = tf.minimum(strength, 1.0)
             scale, shift = 1 + (scale - 1) * strength, shift * strength
         marked = scale * bases + shift
         pixels = tf.round(tf.clip_by_value(marked, 0.0, 255.0))
         pixels = tf.broadcast_to(pixels, [count, *self._spec.shape])
+        if self._robust:
+            pixels = moved(pixels, seed + 2)
         pixels = tf.reshape(pixels, [count, *self._spec.image_shape])
         triggers = pixels * ((self._high - self._low) / 255) + self._low
         return tf.cast(triggers, images.dtype), tf.gather(self._labels, indices), sources

@@ -27,6 +27,7 @@ from tfmark.attacks.inputs import (
     InputTransformation,
     Jpeg,
     Resize,
+    Shift,
 )
 from tfmark.attacks.overwriting import Overwrite
 from tfmark.attacks.pruning import Prune
@@ -54,6 +55,7 @@ __all__ = [
     "QuantizeKeras",
     "QuantizeLiteRT",
     "Resize",
+    "Shift",
     "WeightNoise",
     "catalogue",
 ]

@@ -10,7 +10,7 @@ from tfmark.attacks.averaging import Average
 from tfmark.attacks.extraction import Extract
 from tfmark.attacks.fine_pruning import FinePrune
 from tfmark.attacks.fine_tuning import FineTune
-from tfmark.attacks.inputs import BitDepth, Blur, Flip, InputNoise, Jpeg, Resize
+from tfmark.attacks.inputs import BitDepth, Blur, Flip, InputNoise, Jpeg, Resize, Shift
 from tfmark.attacks.overwriting import Overwrite
 from tfmark.attacks.pruning import Prune
 from tfmark.attacks.quantization import QuantizeKeras, QuantizeLiteRT
@@ -66,7 +66,7 @@ FAMILIES = {
     "extraction": (
         "distill", "extract-hard", "extract-other", "extract-disjoint", "extract-out-of-domain",
     ),
-    "inputs": ("jpeg", "blur", "input-noise", "bit-depth", "resize", "flip"),
+    "inputs": ("jpeg", "blur", "input-noise", "bit-depth", "resize", "flip", "shift"),
 }  # fmt: skip
 """The names of attacks, by family."""
 NAMES = tuple(name for names in FAMILIES.values() for name in names)
@@ -147,6 +147,7 @@ def _mild() -> dict[str, tuple[Attack, ...]]:
         "input-noise": (InputNoise(0.01),),
         "bit-depth": (BitDepth(4),),
         "resize": (Resize(0.75),),
+        "shift": (Shift(0.035),),
     }
 
 
@@ -173,6 +174,7 @@ def _strong() -> dict[str, tuple[Attack, ...]]:
         "input-noise": (InputNoise(0.05), InputNoise(0.1)),
         "bit-depth": (BitDepth(3), BitDepth(2)),
         "resize": (Resize(0.5),),
+        "shift": (Shift(0.035), Shift(0.07)),
     }
 
 

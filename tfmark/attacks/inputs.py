@@ -263,6 +263,37 @@ class Flip(InputTransformation):
         return "left and right"
 
 
+@dataclass(frozen=True)
+class Shift(InputTransformation):
+    """Move to the right and down; the pixels at the border are repeated.
+
+    Example:
+    ```python
+    suspect = tfmark.attacks.Shift(share=0.07)(model, (x_test, y_test))
+    ```
+
+    Args:
+        share: how far, as a share of each side; a pixel at least. Defaults to 0.035, one pixel of
+            28 or 32.
+    """
+
+    share: float = 0.035
+
+    def __post_init__(self) -> None:
+        check_share("share", self.share)
+
+    def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
+        """See `InputTransformation.apply`."""
+        height, width = image.shape[:2]
+        down, right = (max(1, round(self.share * side)) for side in (height, width))
+        rows, columns = np.arange(height) - down, np.arange(width) - right
+        moved: Pixels = image[rows.clip(0)][:, columns.clip(0)]
+        return moved
+
+    def __str__(self) -> str:
+        return f"by {self.share:.1%} of each side"
+
+
 def _each_band(image: Pixels, change: Any) -> Pixels:
     bands = [Image.fromarray(np.ascontiguousarray(band)) for band in np.moveaxis(image, -1, 0)]
     return np.stack([np.asarray(change(band)) for band in bands], axis=-1)
