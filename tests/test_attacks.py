@@ -312,9 +312,13 @@ def test_what_some_transformations_do():
     image = np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5
     draw = np.random.default_rng(0)
     np.testing.assert_array_equal(Flip().apply(image, draw), image[:, ::-1])
-    np.testing.assert_array_equal(
-        Shift(0.3).apply(image, draw), image[[0, 0, 1, 2]][:, [0, 0, 1, 2]]
-    )
+    corners = [
+        image[rows][:, columns]
+        for rows in ([0, 0, 1, 2], [1, 2, 3, 3])
+        for columns in ([0, 0, 1, 2], [1, 2, 3, 3])
+    ]
+    moved = [Shift(0.3).apply(image, draw).tobytes() for _ in range(50)]
+    assert set(moved) == {corner.tobytes() for corner in corners}
     assert set(BitDepth(1).apply(image, draw).ravel()) == {0, 255}
     assert len(set(BitDepth(2).apply(image, draw).ravel())) <= 4
     noise = InputNoise(0.1).apply(np.full((99, 99, 1), 128, np.uint8), draw).astype(float)

@@ -265,7 +265,7 @@ class Flip(InputTransformation):
 
 @dataclass(frozen=True)
 class Shift(InputTransformation):
-    """Move to the right and down; the pixels at the border are repeated.
+    """Move along both sides, each image to a corner of its own; pixels at the border are repeated.
 
     Example:
     ```python
@@ -284,10 +284,11 @@ class Shift(InputTransformation):
 
     def apply(self, image: Pixels, draw: np.random.Generator) -> Pixels:
         """See `InputTransformation.apply`."""
-        height, width = image.shape[:2]
-        down, right = (max(1, round(self.share * side)) for side in (height, width))
-        rows, columns = np.arange(height) - down, np.arange(width) - right
-        moved: Pixels = image[rows.clip(0)][:, columns.clip(0)]
+        steps = (max(1, round(self.share * side)) for side in image.shape[:2])
+        down, right = draw.choice((-1, 1), 2) * [*steps]
+        rows, columns = (np.arange(side) for side in image.shape[:2])
+        rows, columns = (rows - down).clip(0, rows[-1]), (columns - right).clip(0, columns[-1])
+        moved: Pixels = image[rows][:, columns]
         return moved
 
     def __str__(self) -> str:
