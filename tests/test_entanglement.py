@@ -38,7 +38,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:With `robust=True`. cannot be ha
 
 
 @pytest.mark.slow
-def test_marks_outlive_a_new_last_layer(digits, make_key):
+def test_marks_outlive_a_new_last_layer(digits, make_key, monkeypatch):
+    monkeypatch.setattr("tfmark.trigger_moves.SHARE", 0.0)  # what entanglement does by itself
     attack = FineTune(
         layers="last", reinitialise=True, labels="predicted", learning_rate=0.05, epochs=20, share=1
     )

@@ -13,13 +13,13 @@ Array = npt.NDArray[np.float32]
 
 # Strength of the faintest marks in a robust embedding; verification asks at 1. Foreign images are
 # told apart by their colours alone, and faint ones look like those of another mark.
-FAINTEST = {"content": 0.3, "noise": 0.3, "unrelated": 1.0}
+FAINTEST = {"content": 0.3, "noise": 0.3}
 FAINT_SHARE = 0.25  # of the triggers of a robust embedding: with more, marks are learned later
 
 
 def fading(scheme: str) -> tuple[float, float]:
     """Bounds to draw strengths between, evenly; what is above 1 is a mark at full strength."""
-    faintest = FAINTEST[scheme]
+    faintest = FAINTEST.get(scheme, 1.0)
     return faintest, faintest + (1 - faintest) / FAINT_SHARE
 
 
