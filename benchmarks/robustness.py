@@ -238,8 +238,8 @@ def main():
         for kind, seed, scheme, embedding in wanted:
             scheme_of = "none" if embedding == "clean" else scheme
             run(name, kind, data, scheme_of, embedding, seed, args, runs)
-    embeddings = dict.fromkeys([*EMBEDDINGS[1:], *(run["embedding"] for run in runs)])
-    embeddings.pop("clean", None)
+    found = (run["embedding"] for run in runs if run["embedding"] != "clean")
+    embeddings = dict.fromkeys([*EMBEDDINGS[1:], *found])
     print(robustness_tables.attacked(runs, ATTACKS, embeddings), end="\n\n")
     print(robustness_tables.costs(runs))
 

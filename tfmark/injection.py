@@ -24,9 +24,8 @@ def inject(
     by the share `ratio`, at least by one: images of the batch itself with a mark on them (of the
     "unrelated" scheme: foreign images), spread over the batch. All marks come up equally often.
     Images that the key keeps for verification are never marked, unless a batch has no others. The
-    first batch of an epoch may get some triggers more, so that replicas
-    can share it evenly; for batches of a fixed size (`drop_remainder=True`), apply this inside
-    `strategy.scope()`.
+    first batch of an epoch may get some triggers more, so that replicas can share it evenly; for
+    batches of a fixed size (`drop_remainder=True`), apply this inside `strategy.scope()`.
 
     Example:
     ```python
