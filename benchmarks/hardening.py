@@ -1,6 +1,6 @@
 """How large `tfmark.harden` should make filters: what outlives fine-tuning, and what pruning.
 
-    python benchmarks/hardening.py MODEL.keras [--dataset mnist-half] [--images 20000] [--norms ...]
+    python benchmarks/hardening.py MODEL.keras [--dataset mnist-half] [--images 20000] [--lengths 8]
 
 Takes a model that `benchmarks/robustness.py` has kept (as `build/robustness/mnist-half-...-noise-
 robust-0.1-0.keras`), gives its filters other lengths, and attacks it. Larger filters are turned
@@ -24,7 +24,7 @@ def main():
     parser.add_argument("--images", type=int, help="the first so many, as in training")
     parser.add_argument("--scheme", default="noise", choices=robustness.SCHEMES)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--norms", nargs="+", type=float, default=[4, 8, 16])
+    parser.add_argument("--lengths", nargs="+", type=float, default=[4, 8, 16])
     parser.add_argument(
         "--attacks", nargs="+", choices=robustness.ATTACKS,
         default=["fine-tuning 0.05, momentum 0.9", "pruning 0.5"],
@@ -33,17 +33,17 @@ def main():
     data = robustness.load(args.dataset, args.images)
     key = robustness.key_of(data, args.scheme, args.seed)
     print("| length of filters | attack | test accuracy | marks | verdict |\n|---|---|---|---|---|")
-    for norm in args.norms:
+    for length in args.lengths:
         model = keras.saving.load_model(args.model)
         tfmark.soften(model)
-        hardening.NORM = norm
+        hardening.LENGTH = length
         tfmark.harden(model)
         for name in args.attacks:
             attack = robustness.ATTACKS[name]
             attacked = attack(model, (data.x_train, data.y_train), args.seed)
             cell = robustness.measure(attacked, data, key)
             print(
-                f"| {norm:g} | {name} | {100 * cell['test']:.1f} | {100 * cell['marks']:.1f} "
+                f"| {length:g} | {name} | {100 * cell['test']:.1f} | {100 * cell['marks']:.1f} "
                 f"| {cell['verdict']} |",
                 flush=True,
             )

@@ -64,6 +64,12 @@ ADAM = STRONG | {"optimizer": "adam", "learning_rate": 0.003}
 ATTACKS = {
     "fine-tuning 0.05": attacks.FineTune(**STRONG),
     "fine-tuning 0.05, momentum 0.9": attacks.FineTune(**STRONG, momentum=0.9),
+    "fine-tuning 0.05, momentum 0.9, augmented": attacks.FineTune(
+        **STRONG, momentum=0.9, augment=True
+    ),
+    "fine-tuning 0.05, momentum 0.9, batches of 16": attacks.FineTune(
+        **STRONG, momentum=0.9, batch_size=16
+    ),
     "fine-tuning 0.05, softened first": attacks.FineTune(**STRONG, soften=True),
     "fine-tuning 0.05, momentum 0.9, softened first": attacks.FineTune(
         **STRONG, momentum=0.9, soften=True

@@ -9,7 +9,7 @@ import pytest
 import tfmark
 from tests.conftest import small_cnn
 from tfmark.attacks import FineTune
-from tfmark.hardening import multiply
+from tfmark.model_sizes import multiply
 
 SPARSE = "sparse_categorical_crossentropy"
 layers = keras.layers
@@ -42,9 +42,10 @@ def every_kind():
     """Each kind of layer that is hardened, models inside of models, and such that must stay."""
     image = keras.Input((24, 24, 2))
     inner = keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()])
-    x = inner(image)
-    x = layers.BatchNormalization(scale=False)(layers.SeparableConv2D(6, 3, name="separable")(x))
-    x = layers.BatchNormalization()(layers.DepthwiseConv2D(3, name="depthwise")(x))
+    x = layers.SeparableConv2D(6, 3, name="separable")(inner(image))
+    x = layers.BatchNormalization(scale=False, name="no-scale")(x)
+    x = layers.BatchNormalization(name="scales")(layers.DepthwiseConv2D(3, name="depthwise")(x))
+    x = layers.Add()([x, layers.BatchNormalization(name="added")(layers.Conv2D(6, 1)(x))])
     x = layers.BatchNormalization()(layers.Conv2DTranspose(5, 3, name="transposed")(x))
     used = layers.Conv2D(5, 1, name="used-twice")(x)
     x = keras.ops.add(layers.BatchNormalization()(used), used)
@@ -67,11 +68,11 @@ def test_the_model_computes_the_same():
     before = model.get_weights()
     answers = model(x).numpy()
     factors = tfmark.harden(model)
-    hardened = {path.rpartition("/")[2] for path in factors}
-    assert len(factors) == 7
+    hardened = {path.rpartition("/")[2] for path, factor in factors.items() if factor > 1}
     assert hardened >= {"separable", "depthwise", "transposed", "dense"}
     assert hardened >= {"first-in-a-row", "second-in-a-row"}
-    assert all(factor > 1 for factor in factors.values())
+    assert hardened >= {"scales", "added"}
+    assert not hardened & {"no-scale", "used-twice", "bent", "last"}
     np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-5)
     assert set(tfmark.harden(model).values()) == {1.0}
     multiply(model, {path: 1 / factor for path, factor in factors.items()})
@@ -85,6 +86,23 @@ def test_no_more_than_three_kernels_in_a_row_are_hardened():
     model = keras.Sequential([keras.Input((6,)), *row, layers.BatchNormalization()])
     factors = tfmark.harden(model)
     assert {path.rpartition("/")[2] for path in factors} == {"2", "3", "4"}
+
+
+def test_scales_that_reach_the_last_layer_along_shortcuts_are_balanced_with_it():
+    keras.utils.set_random_seed(1)
+    image = keras.Input((8, 8, 4))
+    left, right = (
+        layers.BatchNormalization(name=name)(layers.Conv2D(6, 1)(image))
+        for name in ("left", "right")
+    )
+    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Add()([left, right])))
+    model = keras.Model(image, layers.Dense(3, "softmax", name="head")(x))
+    model.get_layer("head").kernel.assign(model.get_layer("head").kernel * 64)
+    x = np.random.default_rng(0).normal(size=(16, 8, 8, 4)).astype("float32")
+    answers = model(x).numpy()
+    factors = tfmark.harden(model)
+    assert factors["left"] == factors["right"] == 1 / factors["head"] > 1
+    np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-6)
 
 
 def test_marks_outlive_fine_tuning(digits, make_key):

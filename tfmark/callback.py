@@ -12,8 +12,9 @@ import numpy as np
 from tfmark.embedding_steps import EmbeddingSteps
 from tfmark.endpoints.in_memory import KerasModel
 from tfmark.errors import InvalidArgumentError
-from tfmark.hardening import harden, multiply
+from tfmark.hardening import harden
 from tfmark.key import WatermarkKey
+from tfmark.model_sizes import multiply
 from tfmark.statistics import power
 from tfmark.trigger_dose import TriggerDose, trigger_dose
 from tfmark.trigger_images import log_triggers

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfmark.errors import InvalidArgumentError
-from tfmark.model_chains import followers, has_plain_kernel, is_homogeneous, is_scalable, kernel_of
+from tfmark.model_sizes import Factors, Sizes, kernel_of, multiply, sizes_of
 
-NORM = 8.0  # of filters in front of batch normalisation: steps turn them 64 times less than at 1
-REACH = 3  # kernels in front of one batch normalisation: sizes multiply, and float16 ends at 65504
+LENGTH = 8.0  # of filters in front of batch normalisation: steps turn them 64 times less than at 1
+SCALE = 16.0  # of batch normalisation in front of those: steps change it 256 times less than at 1
+REACH = 3  # sizes in front of one batch normalisation: they multiply, and float16 ends at 65504
 
-Factors = dict[str, float]  # of layers by their path
+Dense = keras.layers.Dense
+Even = Callable[[list[Any], list[Any]], float]  # of batch normalisations, and dense layers behind
 
 
 def harden(model: Any) -> Factors:
@@ -63,7 +66,7 @@ def harden(model: Any) -> Factors:
         effective learning rate of weights that are normalised. Dinh et al., "Sharp Minima Can
         Generalize For Deep Nets", ICML 2017, for sizes shifted across ReLU.
     """
-    return _resize(model, lambda layer: NORM / _length(layer), _balance)
+    return _resize(model, LENGTH, SCALE, _balance)
 
 
 def soften(model: Any) -> Factors:
@@ -89,92 +92,86 @@ def soften(model: Any) -> Factors:
         InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation
             follows in this way.
     """
-    return _resize(model, lambda layer: 1 / _length(layer), lambda _, before: _size(before))
+    return _resize(model, 1.0, 1.0, _even)
 
 
-def _resize(
-    model: Any,
-    in_front: Callable[[Any], float],
-    behind: Callable[[Any, Any], float],
-) -> Factors:
-    """Multiply kernels in front of and behind of batch normalisation as two functions say."""
-    factors = {layer.path: _power(in_front(layer)) for layer, *_ in fronts(model)}
+def _resize(model: Any, length: float, scale: float, even: Even) -> Factors:
+    """Give kernels a length and scales a size, but in front of dense layers what `even` says."""
+    factors: Factors = {}
+    for sizes in sizes_of(model):
+        factors |= _factors(sizes, length, scale, even)
     if not factors:
         raise InvalidArgumentError(
             "Expected a built, sequential or functional model in which batch normalisation follows "
             f"a convolution or a dense layer. Received: {type(model).__name__} {model.name!r}"
         )
-    factors |= {layer.path: _power(behind(layer, norm)) for layer, norm in heads(model)}
     multiply(model, factors)
     return factors
 
 
-def multiply(model: Any, factors: Factors) -> None:
-    """Multiply kernels by their factors, and what keeps the function along."""
-    for layer, between, norm in fronts(model):
-        factor = factors[layer.path]
-        biases = [each.bias for each in (layer, *between)]
-        for variable in (kernel_of(layer), *biases, norm.moving_mean):
-            if variable is not None:
-                variable.assign(variable.value * factor)
-        # What is divided by is the root of the variance and epsilon.
-        variance = norm.moving_variance
-        variance.assign((variance.value + norm.epsilon) * factor**2 - norm.epsilon)
-    for layer, norm in heads(model):
-        factor = factors[layer.path]
-        layer.kernel.assign(layer.kernel.value * factor)
-        for variable in (norm.gamma, norm.beta):
-            variable.assign(variable.value / factor)
+def _factors(sizes: Sizes, length: float, scale: float, even: Even) -> Factors:
+    """By what to multiply the kernel, or the scale, of each step between sizes that are free."""
+
+    @functools.cache
+    def chosen(size: int) -> float:
+        givers = [step for step in sizes.steps if step.given == size]
+        norms = [step.layer for step in givers if step.is_norm]
+        if _fades(sizes, size):
+            if norms:
+                return _power(scale / _scale_of(norms))
+            return _power(*(chosen(step.taken) * length / _length(step.layer) for step in givers))
+        heads = _heads(sizes, size)
+        return _power(even(norms, heads)) if heads and len(norms) == len(givers) else 1.0
+
+    factors = {}
+    for step in sizes.steps:
+        before, after = chosen(step.taken), chosen(step.given)
+        factor = after if step.is_norm else after / before
+        if factor != 1 or _fades(sizes, step.given):
+            factors[step.layer.path] = factor
+    return factors
 
 
-class Front(NamedTuple):
-    """A layer, the normalisation that takes its size away again, and kernels on the way there."""
-
-    layer: Any
-    between: list[Any]
-    norm: Any
-
-
-def fronts(model: Any) -> Iterator[Front]:
-    """Layers behind which nothing but ReLU, pooling and the like comes before normalisation."""
-    for layer, after in followers(model):
-        between: list[Any] = []
-        for follower in after if is_scalable(layer) else ():
-            if isinstance(follower, keras.layers.BatchNormalization):
-                yield Front(layer, between, follower)
-                break
-            if is_scalable(follower) and len(between) + 1 < REACH:
-                between.append(follower)
-            elif not is_homogeneous(follower):
-                break
+def _fades(sizes: Sizes, size: int, kernels: int = 0) -> bool:
+    """Whether normalisation takes a size away again, behind no more kernels than may be."""
+    takers = sizes.takers(size)
+    return bool(takers) and all(
+        step.is_norm or (kernels + 1 < REACH and _fades(sizes, step.given, kernels + 1))
+        for step in takers
+    )
 
 
-def heads(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Dense layers that are not normalised, each with the batch normalisation it lives on."""
-    normalised = {layer.path for layer, *_ in fronts(model)}
-    for norm, after in followers(model):
-        if isinstance(norm, keras.layers.BatchNormalization) and norm.scale and norm.center:
-            head = next((layer for layer in after if not is_homogeneous(layer)), None)
-            if not isinstance(head, keras.layers.Dense) or head.path in normalised:
-                continue
-            if has_plain_kernel(head):
-                yield head, norm
+def _heads(sizes: Sizes, size: int) -> list[Any]:
+    """The dense layers that do not let a size fade; none if others do not either."""
+    heads = [step for step in sizes.takers(size) if not (step.is_norm or _fades(sizes, step.given))]
+    usable = all(isinstance(step.layer, Dense) and step.given in sizes.fixed for step in heads)
+    return [step.layer for step in heads] if usable else []
 
 
-def _balance(head: Any, norm: Any) -> float:
-    """The factor at which a step on the head moves the scores as far as one on its inputs' scales.
+def _balance(norms: list[Any], heads: list[Any]) -> float:
+    """The factor at which a step on scales moves the scores as far as one on the heads.
 
-    One moves them by the squares of its inputs, the other by the squares of the kernel. Behind ReLU
+    One moves them by the squares of the kernel, the other by the squares of its inputs. Behind ReLU
     half of what is normalised is left.
     """
-    kernel, gamma, beta = map(_array, (head.kernel, norm.gamma, norm.beta))
-    inputs = len(kernel) * np.mean(gamma**2 + beta**2) / 2
-    weights = np.sum(kernel**2) / kernel.shape[1]
-    return float((inputs / weights) ** 0.25) if weights > 0 else 1.0
+    kernels = [_array(head.kernel) for head in heads]
+    weights = sum(np.sum(kernel**2) / kernel.shape[1] for kernel in kernels)
+    inputs = sum(len(kernel) for kernel in kernels) * sum(map(_square_of, norms)) / 2
+    return float((weights / inputs) ** 0.25) if inputs > 0 else math.nan
 
 
-def _size(norm: Any) -> float:
-    return float(np.sqrt(np.mean(_array(norm.gamma) ** 2)))
+def _even(norms: list[Any], _: list[Any]) -> float:
+    return 1 / _scale_of(norms)
+
+
+def _square_of(norm: Any) -> Any:
+    variables = [variable for variable in (norm.gamma, norm.beta) if variable is not None]
+    return sum(np.mean(_array(variable) ** 2) for variable in variables)
+
+
+def _scale_of(norms: list[Any]) -> float:
+    """The root of the mean square of their scales."""
+    return math.sqrt(np.mean([np.mean(_array(norm.gamma) ** 2) for norm in norms])) or math.nan
 
 
 def _length(layer: Any) -> float:
@@ -183,13 +180,15 @@ def _length(layer: Any) -> float:
     filters = kernel.shape[-1]
     if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
         filters *= kernel.shape[-2]
-    return math.sqrt(np.sum(kernel**2) / filters)
+    return math.sqrt(np.sum(kernel**2) / filters) or math.nan
 
 
 def _array(variable: Any) -> Any:
     return keras.ops.convert_to_numpy(variable).astype(np.float64)
 
 
-def _power(factor: float) -> float:
-    """The nearest power of two; 1 where weights are zero or out of bounds."""
-    return 2.0 ** round(math.log2(factor)) if 0 < factor < math.inf else 1.0
+def _power(*factors: float) -> float:
+    """The power of two nearest to all of them; 1 where weights are zero or out of bounds."""
+    if not all(0 < factor < math.inf for factor in factors):
+        return 1.0
+    return 2.0 ** round(sum(map(math.log2, factors)) / len(factors))

@@ -160,7 +160,8 @@ def _strong() -> dict[str, tuple[Attack, ...]]:
             replace(tuning, soften=soften)
             for soften in (False, True)
             for tuning in (_STRONG, momentum, adam)
-        ),
+        )
+        + (replace(momentum, augment=True), replace(momentum, batch_size=16)),
         "prune-global": tuple(Prune(share) for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-layer": tuple(Prune(share, "layer") for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-retrain": (Prune(0.8, retrain=_STRONG), Prune(0.9, retrain=_STRONG)),
@@ -172,7 +173,7 @@ def _strong() -> dict[str, tuple[Attack, ...]]:
         "jpeg": (Jpeg(45), Jpeg(20)),
         "blur": (Blur(0.7), Blur(1.0)),
         "input-noise": (InputNoise(0.05), InputNoise(0.1)),
-        "bit-depth": (BitDepth(3), BitDepth(2)),
+        "bit-depth": (BitDepth(3), BitDepth(2), BitDepth(1)),
         "resize": (Resize(0.5),),
         "shift": (Shift(0.035), Shift(0.07)),
     }

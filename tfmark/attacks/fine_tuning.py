@@ -47,6 +47,8 @@ class FineTune:
             Defaults to "sgd".
         momentum: of stochastic gradient descent. Defaults to 0.
         weight_decay: as Keras' optimizers take it. Defaults to `None`.
+        augment: whether each image is moved by up to a tenth of each side, turned by up to 14
+            degrees and zoomed by up to a tenth, at random. Defaults to `False`.
         soften: whether `tfmark.soften` is called before, which undoes `tfmark.harden`. Defaults to
             `False`.
 
@@ -66,6 +68,7 @@ class FineTune:
     optimizer: str = "sgd"
     momentum: float = 0.0
     weight_decay: float | None = None
+    augment: bool = False
     soften: bool = False
 
     def __post_init__(self) -> None:
@@ -144,6 +147,7 @@ class FineTune:
             copy, data.pixels, distributions, head=head, value_range=data.value_range,
             optimizer=self._optimizer(-(-len(data) // batch_size)), epochs=self.epochs,
             batch_size=batch_size, seed=seed, callbacks=callbacks, transform=transform,
+            augment=self.augment,
         )  # fmt: skip
 
     def _optimizer(self, steps_per_epoch: int) -> Any:
@@ -165,9 +169,11 @@ class FineTune:
         softened = "softened, " * self.soften
         optimizer = {"sgd": "SGD", "adam": "Adam"}[self.optimizer]
         halved = "" if self.halve_every is None else f" halved every {self.halve_every}"
+        batches = "" if self.batch_size is None else f", batches of {self.batch_size}"
+        data = "augmented data" if self.augment else "data"
         return (
             f"{softened}{layers}{new}{labels}, {optimizer} {self.learning_rate:g}{halved}"
-            f"{momentum}{decay}, {self.epochs} epochs, {self.share:.0%} of data"
+            f"{momentum}{decay}, {self.epochs} epochs{batches}, {self.share:.0%} of {data}"
         )
 
 

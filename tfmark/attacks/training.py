@@ -15,6 +15,9 @@ from tfmark.attacks.heads import Floats, Head
 from tfmark.endpoints.in_memory import as_inputs
 from tfmark.pixels import Pixels, ValueRange
 
+MOVED = 0.1  # share of each side, at most
+TURNED = 0.04  # of a full turn: 14 degrees
+ZOOMED = 0.1  # in or out
 PREDICTED = 256  # images a batch that are only asked about
 
 
@@ -36,6 +39,7 @@ def train(
     seed: int,
     temperature: float = 1.0,
     transform: Callable[[Any], Any] | None = None,
+    augment: bool = False,
     callbacks: Sequence[Any] = (),
 ) -> None:
     """Train a model, in place.
@@ -52,11 +56,14 @@ def train(
         seed: of the order of the images.
         temperature: by which scores are softened, as `distributions` are.
         transform: of the data set, behind batching.
+        augment: whether images are moved, turned and zoomed at random, behind that.
         callbacks: Keras callbacks.
     """
     batches = shuffled(pixels, distributions, value_range, batch_size, seed)
     if transform is not None:
         batches = batches.apply(transform)
+    if augment:
+        batches = batches.map(_augmenting(seed))  # one after the other, to be the same each time
     batches = batches.map(
         lambda images, rows: (as_inputs(model, images), head.targets(rows)), tf.data.AUTOTUNE
     )
@@ -69,6 +76,21 @@ def train(
         shuffle=False,
         callbacks=[*callbacks, _Reporter(steps)],
     )
+
+
+def _augmenting(seed: int) -> Callable[[Any, Any], tuple[Any, Any]]:
+    layers = (
+        keras.layers.RandomTranslation(MOVED, MOVED, "nearest", seed=seed),
+        keras.layers.RandomRotation(TURNED, "nearest", seed=seed + 1),
+        keras.layers.RandomZoom(ZOOMED, None, "nearest", seed=seed + 2),
+    )
+
+    def augment(images: Any, rows: Any) -> tuple[Any, Any]:
+        for layer in layers:
+            images = layer(images, training=True)
+        return images, rows
+
+    return augment
 
 
 def shuffled(
