@@ -154,14 +154,14 @@ def _mild() -> dict[str, tuple[Attack, ...]]:
 def _strong() -> dict[str, tuple[Attack, ...]]:
     momentum = replace(_STRONG, momentum=0.9, weight_decay=5e-4)
     adam = replace(_STRONG, optimizer="adam", learning_rate=0.003)
+    tunings = _STRONG, momentum, adam
     whole = replace(_STRONG, share=1.0)
     return _with(_STRONG, longer=_STRONG, epochs=60) | {
-        "fine-tune-all": tuple(
-            replace(tuning, soften=soften)
-            for soften in (False, True)
-            for tuning in (_STRONG, momentum, adam)
-        )
-        + (replace(momentum, augment=True), replace(momentum, batch_size=16)),
+        "fine-tune-all": (
+            *(replace(tuning, soften=soften) for soften in (False, True) for tuning in tunings),
+            replace(momentum, augment=True),
+            replace(momentum, batch_size=16),
+        ),
         "prune-global": tuple(Prune(share) for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-layer": tuple(Prune(share, "layer") for share in (0.6, 0.7, 0.8, 0.9)),
         "prune-retrain": (Prune(0.8, retrain=_STRONG), Prune(0.9, retrain=_STRONG)),
