@@ -138,6 +138,16 @@ def test_adam_fine_tunes_as_well(small_marked, data, tests):
     assert "Adam 0.001" in str(one_step)
 
 
+def test_augmented_fine_tuning_learns_moved_images(small_marked, data, tests):
+    images, labels = tests
+    moved = np.roll(images, 1, axis=2), labels
+    plain = FineTune(learning_rate=0.05, epochs=4, share=1.0)
+    augmented = dataclasses.replace(plain, augment=True)
+    seen, unseen = (accuracy(attack(small_marked, data), moved) for attack in (augmented, plain))
+    assert seen > unseen + 0.1
+    assert "augmented" in str(augmented)
+
+
 @pytest.mark.parametrize("sparsity", [0.3, 0.85])
 def test_pruning_zeroes_the_share_that_it_says(small_marked, data, sparsity):
     everywhere = kernels(Prune(sparsity)(small_marked, data))
@@ -327,7 +337,14 @@ def test_what_some_transformations_do():
 
 
 @pytest.mark.parametrize(
-    "attack", [QUICK, WeightNoise(), Extract("hard", epochs=1, share=0.1)], ids=str
+    "attack",
+    [
+        QUICK,
+        dataclasses.replace(QUICK, augment=True),
+        WeightNoise(),
+        Extract("hard", epochs=1, share=0.1),
+    ],
+    ids=str,
 )
 def test_the_same_seed_gives_the_same_result(data, attack):
     keras.utils.set_random_seed(0)

@@ -27,13 +27,14 @@ def harden(model: Any) -> Factors:
     Batch normalisation divides by the size of what it is given. So kernel and bias of the layer in
     front of it can be multiplied by any factor: with the moving statistics multiplied along, the
     model computes what it did. But a step of gradient descent now turns the kernel less, by the
-    square of the factor. Fine-tuning at the usual learning rates then leaves the features where
-    they are, and the marks with them. ReLU, pooling and dropout may come in between, and up to
-    three layers with kernels may share one normalisation.
+    square of the factor. The same holds for the scale and offset of the normalisation before that.
+    Fine-tuning at the usual learning rates then leaves the features where they are, and the marks
+    with them. ReLU, pooling, dropout and shortcuts may come in between, and up to three layers with
+    kernels may share one normalisation.
 
-    What it still moves are the last layer and the few weights of the normalisations. Between the
-    last of these and a dense layer with nothing but ReLU, pooling and the like in between, size can
-    be shifted from one to the other. It is shifted to where a step on both moves the scores least.
+    What it still moves are the last layer and the last normalisation. Where a dense layer follows
+    with nothing but ReLU, pooling and the like in between, size can be shifted from one to the
+    other. It is shifted to where a step on both moves the scores least.
 
     Do it when training is over, as it slows down your own training too; `tfmark.soften` before
     training on. A thief who knows of it can do that as well.
@@ -54,8 +55,8 @@ def harden(model: Any) -> Factors:
             inside of it count, also those inside of a subclassed one.
 
     Returns:
-        The factor that each kernel was multiplied by, by the path of its layer. Factors are powers
-        of two, so that kernels lose no precision.
+        The factor that each kernel, or scale of batch normalisation, was multiplied by, by the path
+        of its layer. Factors are powers of two, so that no precision is lost.
 
     Raises:
         InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation
@@ -72,8 +73,8 @@ def harden(model: Any) -> Factors:
 def soften(model: Any) -> Factors:
     """Bring the weights of a model back to usual sizes, without changing what it answers.
 
-    Filters in front of batch normalisation get length 1, scales of batch normalisation in front of
-    a dense layer size 1: the root of the mean square of both, within a factor of the root of two.
+    Filters in front of batch normalisation get length 1, scales of batch normalisation size 1: the
+    root of the mean square of both, within a factor of the root of two.
 
     Example:
     ```python
@@ -86,7 +87,8 @@ def soften(model: Any) -> Factors:
         model: see `tfmark.harden`.
 
     Returns:
-        The factor that each kernel was multiplied by, by the path of its layer.
+        The factor that each kernel, or scale of batch normalisation, was multiplied by, by the path
+        of its layer.
 
     Raises:
         InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation

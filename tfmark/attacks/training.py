@@ -86,9 +86,10 @@ def _augmenting(seed: int) -> Callable[[Any, Any], tuple[Any, Any]]:
     )
 
     def augment(images: Any, rows: Any) -> tuple[Any, Any]:
+        whole = images if images.shape.rank == 4 else images[..., tf.newaxis]
         for layer in layers:
-            images = layer(images, training=True)
-        return images, rows
+            whole = layer(whole, training=True)
+        return tf.reshape(whole, tf.shape(images)), rows
 
     return augment
 
