@@ -1,14 +1,16 @@
-"""How large `tfmark.harden` should make filters: what outlives fine-tuning, and what pruning.
+"""How large `tfmark.harden` should make weights: what outlives fine-tuning, and what pruning.
 
-    python benchmarks/hardening.py MODEL.keras [--dataset mnist-half] [--images 20000] [--lengths 8]
+    python benchmarks/hardening.py MODEL.keras [--dataset mnist-half] [--images 20000]
+                                   [--lengths 4 8 16] [--scales 1 16]
 
 Takes a model that `benchmarks/robustness.py` has kept (as `build/robustness/mnist-half-...-noise-
-robust-0.1-0.keras`), gives its filters other lengths, and attacks it. Larger filters are turned
-less by fine-tuning; pruning by one threshold for all layers takes the smallest weights, and these
-are those of the last layer then.
+robust-0.1-0.keras`), gives its filters other lengths and its batch normalisations other scales, and
+attacks it. Larger ones are changed less by fine-tuning; pruning by one threshold for all layers
+takes the smallest weights, and behind larger filters these are those of the last layer.
 """
 
 import argparse
+import itertools
 
 import keras
 import robustness
@@ -25,6 +27,7 @@ def main():
     parser.add_argument("--scheme", default="noise", choices=robustness.SCHEMES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lengths", nargs="+", type=float, default=[4, 8, 16])
+    parser.add_argument("--scales", nargs="+", type=float, default=[hardening.SCALE])
     parser.add_argument(
         "--attacks", nargs="+", choices=robustness.ATTACKS,
         default=["fine-tuning 0.05, momentum 0.9", "pruning 0.5"],
@@ -32,21 +35,20 @@ def main():
     args = parser.parse_args()
     data = robustness.load(args.dataset, args.images)
     key = robustness.key_of(data, args.scheme, args.seed)
-    print("| length of filters | attack | test accuracy | marks | verdict |\n|---|---|---|---|---|")
-    for length in args.lengths:
+    titles = ("length of filters", "scales", "attack", "test accuracy", "marks", "verdict")
+    print(f"| {' | '.join(titles)} |\n{'|---' * len(titles)}|")
+    for length, scale in itertools.product(args.lengths, args.scales):
         model = keras.saving.load_model(args.model)
         tfmark.soften(model)
-        hardening.LENGTH = length
+        hardening.LENGTH, hardening.SCALE = length, scale
         tfmark.harden(model)
         for name in args.attacks:
             attack = robustness.ATTACKS[name]
             attacked = attack(model, (data.x_train, data.y_train), args.seed)
             cell = robustness.measure(attacked, data, key)
-            print(
-                f"| {length:g} | {name} | {100 * cell['test']:.1f} | {100 * cell['marks']:.1f} "
-                f"| {cell['verdict']} |",
-                flush=True,
-            )
+            shares = (f"{100 * cell[each]:.1f}" for each in ("test", "marks"))
+            row = (f"{length:g}", f"{scale:g}", name, *shares, cell["verdict"])
+            print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":
