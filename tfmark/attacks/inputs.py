@@ -214,7 +214,7 @@ class BitDepth(InputTransformation):
         return _to_grid(np.rint(image / step) * step)
 
     def __str__(self) -> str:
-        return f"{self.bits} bits"
+        return f"{self.bits} bit{'s' * (self.bits > 1)}"
 
 
 @dataclass(frozen=True)
