@@ -12,7 +12,8 @@ slow machines; the table says so. Seconds are those of the processor, not of the
 MNIST and CIFAR-10 come from TensorFlow Datasets; "mnist-half" and "cifar10-half" have half as many
 pixels a side. "cifar10" is augmented by layers of the model, triggers along with it, and
 "cifar10-augmented" in the pipeline in front of `inject`, where marks stand still. An embedding
-that is called "still" in the results is as it was before robust triggers were moved.
+that is called "still" in the results is as it was before robust triggers were moved, and one with
+"filters alone" as before scales of batch normalisation were hardened.
 """
 
 import argparse
