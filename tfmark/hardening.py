@@ -13,8 +13,8 @@ import numpy as np
 from tfmark.errors import InvalidArgumentError
 from tfmark.model_sizes import Factors, Sizes, kernel_of, multiply, sizes_of
 
-LENGTH = 12.0  # of filters in front of batch normalisation: steps turn them 144 times less than at 1
-SCALE = 16.0  # of batch normalisation in front of those: steps change it 256 times less than at 1
+LENGTH = 12.0  # of filters in front of batch normalisation, not 1: steps turn them 144 times less
+SCALE = 16.0  # of batch normalisation in front of those, not 1: steps change it 256 times less
 REACH = 3  # sizes in front of one batch normalisation: they multiply, and float16 ends at 65504
 
 Dense = keras.layers.Dense
