@@ -25,9 +25,8 @@ _HOMOGENEOUS = (
     keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.ZeroPadding2D,
     keras.layers.AveragePooling2D, keras.layers.MaxPooling2D,
     keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D,
-    keras.layers.Add, keras.layers.Concatenate,  # of several, all of them doubled
+    keras.layers.Add, keras.layers.Concatenate,  # all of what comes in doubled
 )  # fmt: skip
-
 
 Factors = dict[str, float]  # of layers by their path
 
@@ -82,9 +81,9 @@ def multiply(model: Any, factors: Factors) -> None:
             if step.is_norm:
                 sizes[step.given] = factor
                 changes = [(layer.gamma, factor), (layer.beta, factor), (layer.moving_mean, before)]
-                # What is divided by is the root of the variance and epsilon.
-                variance = layer.moving_variance
-                variance.assign((variance.value + layer.epsilon) * before**2 - layer.epsilon)
+                if before != 1:  # what is divided by is the root of the variance and epsilon
+                    variance = layer.moving_variance
+                    variance.assign((variance.value + layer.epsilon) * before**2 - layer.epsilon)
             else:
                 sizes[step.given] = before * factor
                 changes = [(kernel_of(layer), factor), (layer.bias, before * factor)]
