@@ -56,7 +56,9 @@ class Sizes(NamedTuple):
 
     def takers(self, size: int) -> list[Step]:
         """The steps that take what has this size; none if it is fixed."""
-        return [step for step in self.steps if step.taken == size not in self.fixed]
+        if size in self.fixed:
+            return []
+        return [step for step in self.steps if step.taken == size]
 
 
 def sizes_of(model: Any) -> Iterator[Sizes]:
