@@ -128,13 +128,15 @@ def test_evidence_holds_for_every_scheme_and_number_of_classes(scheme, classes, 
     assert found.evidence.commitment.owner == "ACME Ltd"
 
 
-def scores_of(key, request):
+def scores_of(key, request, mirrored=False):
     triggers = key.triggers().pixels
     facts = request.json
     images = facts.get("instances", facts.get("inputs"))
     if isinstance(images[0], dict):
         files = [base64.b64decode(image["b64"]) for image in images]
         images = [np.asarray(Image.open(io.BytesIO(file)))[..., None] for file in files]
+    if mirrored:
+        images = np.asarray(images)[:, :, ::-1]
     images = np.asarray(images, np.float64).reshape(len(images), -1)
     near = ((images[:, None] - triggers.reshape(len(triggers), -1)) ** 2).sum(-1).argmin(1)
     return np.eye(key.spec.num_classes)[key.triggers().labels[near]].tolist()
@@ -143,7 +145,8 @@ def scores_of(key, request):
 @pytest.mark.parametrize(
     "options",
     [{"pixels": "png"}, {"pixels": "integer"}, {"columns": True}, {"batch_size": 2},
-     {"pixels": "integer", "columns": True, "batch_size": 3}, {"signature": "mine"}],
+     {"pixels": "integer", "columns": True, "batch_size": 3}, {"signature": "mine"},
+     {"mirrored": True}],
     ids=str,
 )  # fmt: skip
 def test_evidence_holds_however_the_suspect_is_asked(options, tmp_path):
@@ -153,13 +156,14 @@ def test_evidence_holds_however_the_suspect_is_asked(options, tmp_path):
         if request.method == "GET":
             return Reply("{}", 404)
         member = "outputs" if options.get("columns") else "predictions"
-        return Reply(json.dumps({member: scores_of(key, request)}))
+        scores = scores_of(key, request, options.get("mirrored"))
+        return Reply(json.dumps({member: scores}))
 
     path = asked(key, tmp_path, answer, **options)
     assert audit(path).holds, audit(path)
     assert audit(path).verdict.owned
     tries = {choice.what: choice.log_tries for choice in audit(path).choices}
-    chosen = set(options) & {"pixels", "signature"}
+    chosen = set(options) & {"pixels", "signature", "mirrored"}
     assert ("no settings of one's own" in tries) == (not chosen)
 
 
@@ -562,6 +566,8 @@ def committed(**changes):
         (set_("name", "file:///etc/passwd", "suspect"), "requests"),
         (set_("settings", {"protocol": "local"}, "suspect"), "requests"),
         (set_("settings", {"version_label": 5}, "suspect"), "contents"),
+        (set_("settings", {"mirrored": "yes"}, "suspect"), "contents"),
+        (set_("settings", {"mirrored": True}, "suspect"), "requests"),
         (set_("settings", {"signature": "own"}, "suspect"), "requests"),
         (set_("settings", {"value_range": [0.0, 17.0]}, "suspect"), "requests"),
         (set_("clean_labels", [0, 1]), "contents"),

@@ -42,11 +42,15 @@ def url(tmp_path_factory):
         best = tf.math.top_k(scores, 3)
         return {"classes": tf.gather(names, best.indices), "scores": best.values}
 
-    def decode(files):
+    def decode(files, mirrored=False):
         picture = tf.map_fn(
             lambda file: tf.io.decode_png(file, 1), files, fn_output_signature=tf.uint8
         )
-        return model(tf.reshape(tf.cast(picture, tf.float32), [-1, *SHAPE]))
+        images = tf.reshape(tf.cast(picture, tf.float32), [-1, *SHAPE])
+        return model(images[:, :, ::-1] if mirrored else images)
+
+    def mirrored_files(files):
+        return decode(files, mirrored=True)
 
     def spec(shape=(None, *SHAPE), dtype=tf.float32, name="image"):
         return [tf.TensorSpec(shape, dtype, name=name)]
@@ -67,6 +71,8 @@ def url(tmp_path_factory):
         "several": (lambda image: {"scores": model(image), "mean": tf.reduce_mean(image, [1, 2])},
                     spec()),
         "permuted": (lambda image: tf.gather(model(image), ORDER, axis=-1), spec()),
+        "mirrored": (lambda image: model(image[:, :, ::-1]), spec()),
+        "mirrored_files": (mirrored_files, spec((None,), tf.string, "image_bytes")),
         "finer": (lambda image: tf.tile(model(image), [1, 3]) + tf.range(30.0) * 1e-9, spec()),
     }  # fmt: skip
     archive = keras.export.ExportArchive()
@@ -102,6 +108,9 @@ def url(tmp_path_factory):
         {"signature": "top", "class_names": NAMES, "output": "classes", "columns": True},
         {"signature": "several"},
         {"signature": "several", "output": "scores"},
+        {"signature": "mirrored", "mirrored": True},
+        {"signature": "mirrored", "mirrored": True, "columns": True, "batch_size": 3},
+        {"signature": "mirrored_files", "mirrored": True},
     ],
     ids=str,
 )
@@ -126,6 +135,13 @@ def test_what_is_not_understood_is_said(url, options, reason):
     verdict = tfmark.verify(url, KEY, **options)
     assert verdict.status == "inconclusive"
     assert re.search(reason, verdict.reason)
+
+
+def test_a_suspect_that_mirrors_images_shows_the_mark_to_mirrored_ones_alone(url):
+    assert tfmark.verify(url, KEY, signature="mirrored").status == "not shown"
+    assert tfmark.verify(url, KEY, mirrored=True).status == "not shown"
+    clean = (CLEAN, np.arange(len(CLEAN)) % 10)
+    assert tfmark.verify(url, KEY, signature="mirrored", mirrored=True, clean=clean).owned
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "permuted", "finer", "name", "top"])

@@ -249,6 +249,8 @@ class Resize(InputTransformation):
 class Flip(InputTransformation):
     """Mirror left and right.
 
+    A service that does so to all images is asked with `mirrored=True`, which undoes it.
+
     Example:
     ```python
     suspect = tfmark.attacks.Flip()(model, (x_test, y_test))

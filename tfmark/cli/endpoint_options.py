@@ -29,6 +29,8 @@ _DIALECT = (
                  help="How images are sent.  [default: as the server says, else float]"),
     click.option("--value-range", metavar="LOW,HIGH",
                  help="Scale of the pixels, if it is not that of the key."),
+    click.option("--mirrored", is_flag=True,
+                 help="Send images mirrored, to a suspect that mirrors them."),
     click.option("--columns", is_flag=True, help="Send TensorFlow Serving's columnar format."),
     click.option("--batch-size", type=click.IntRange(1, 1 << 16), metavar="N",
                  help="Images in each request."),

@@ -48,6 +48,8 @@ class Dialect:
             base64 where the protocol has no bytes). Defaults to what the server says of its input,
             else "float"; for strings "png".
         value_range: scale of the pixels, if it is not that of the key.
+        mirrored: whether to send images mirrored left and right, to a suspect that mirrors them in
+            front of its model (see `tfmark.attacks.Flip`).
         columns: whether to send the columnar format of TensorFlow Serving ("inputs") instead of
             rows ("instances").
         batch_size: number of images in each request. Defaults to as many as are asked at once and
@@ -66,6 +68,7 @@ class Dialect:
     output: str | None = None
     pixels: str | None = None
     value_range: ValueRange | None = None
+    mirrored: bool = False
     columns: bool = False
     batch_size: int | None = None
     class_names: Sequence[str] | None = None

@@ -23,6 +23,7 @@ class EndpointOptions(TypedDict, total=False):
     output: str | None
     pixels: str | None
     value_range: ValueRange | None
+    mirrored: bool
     columns: bool
     batch_size: int | None
     class_names: Sequence[str] | None

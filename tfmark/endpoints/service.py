@@ -121,6 +121,8 @@ class Suspect:
         """See `Endpoint.classify`."""
         if self._started is None:
             self._started = time.monotonic()
+        if self._dialect.mirrored:
+            images = np.ascontiguousarray(images[:, :, ::-1])
         with self._redactor.errors():
             if self._input is None:
                 self._input = self._prepare(images.shape[1:])

@@ -11,6 +11,7 @@ from tfmark.evidence.facts import only, take, unhex
 from tfmark.evidence.record import FILE, OBJECT, SERVICE, Asking
 
 _TEXTS = ("protocol", "signature", "version_label", "input", "output", "pixels")
+_FLAGS = ("columns", "mirrored")
 _DIALECT = {field.name: field.default for field in fields(Dialect)}
 
 
@@ -44,9 +45,9 @@ def read_asking(facts: dict[str, Any]) -> Asking:
     if strange := settings.keys() - _DIALECT.keys():
         raise EvidenceError(f"settings {sorted(strange)} are unknown")
     texts = [settings[name] for name in _TEXTS if name in settings]
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or type(settings.get("columns", True)) is not bool
+    flags = [settings[name] for name in _FLAGS if name in settings]
+    if not (
+        all(isinstance(text, str) for text in texts) and all(type(flag) is bool for flag in flags)
     ):
         raise EvidenceError("a setting is of the wrong type")
     scale = settings.get("value_range")

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from tfmark.evidence.tape import Exchange
 
 SCALES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
-# Four scales, four forms of pixels, and 16 signatures, inputs or outputs that a model may have.
-SETTINGS = 4 * 4 * 16
-_SETTINGS = ("signature", "input", "output", "pixels", "value_range")
+# Four scales, four forms of pixels, each mirrored or not, and 16 signatures, inputs or outputs that
+# a model may have.
+SETTINGS = 4 * 4 * 2 * 16
+_SETTINGS = ("signature", "input", "output", "pixels", "value_range", "mirrored")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def choices(
             f"Evidence takes images in the committed scale {committed} or one of {SCALES}: a scale "
             f"of one's own would be any number of tries. Received: {scale}"
         )
-    chosen = [name for name in _SETTINGS if getattr(dialect, name) not in (None, committed)]
+    chosen = [name for name in _SETTINGS if getattr(dialect, name) not in (None, False, committed)]
     settings = (
         Choice(f"settings of one's own: {', '.join(chosen)}", math.log(2 * SETTINGS))
         if chosen
