@@ -83,6 +83,12 @@ ATTACKS = {
         )
         for layers, name in (("it alone", "last"), ("all layers", "all"))
     },
+    **{
+        f"unlearning {scheme}": attacks.Unlearn(
+            scheme, tuning=attacks.FineTune(**STRONG, momentum=0.9)
+        )
+        for scheme in SCHEMES
+    },
     "fine-tuning 0.01": attacks.FineTune(learning_rate=0.01, epochs=30, share=0.2),
     **{f"pruning {rate}": attacks.Prune(rate) for rate in (0.5, 0.7, 0.9)},
     **{f"pruning {rate}, by layer": attacks.Prune(rate, "layer") for rate in (0.5, 0.7, 0.9)},

@@ -29,6 +29,7 @@ from tfmark.attacks import (
     QuantizeLiteRT,
     Resize,
     Shift,
+    Unlearn,
     WeightNoise,
     catalogue,
 )
@@ -230,6 +231,45 @@ def test_overwriting_embeds_a_second_mark(small_marked, data):
     answers = attack(small_marked, data, seed=5).predict(triggers.images, verbose=0).argmax(axis=1)
     assert np.mean(answers == triggers.labels) > 0.5
     assert not tfmark.verify(small_marked, second).owned
+
+
+@pytest.mark.slow
+def test_unlearning_teaches_to_see_through_all_marks(small_marked, data, tests):
+    tuning = FineTune(learning_rate=0.05, momentum=0.9, epochs=6, share=1.0)
+    attacked = Unlearn(tuning=tuning)(small_marked, data)
+    assert accuracy(attacked, tests) > 0.9
+    images, labels = tests
+    marks = Overwrite().key(data, seed=7).marks  # of a seed that was not unlearned
+    for model, right in (small_marked, False), (attacked, True):
+        seen = [accuracy(model, (mark.pattern.apply(images, channels=1), labels)) for mark in marks]
+        assert (np.mean(seen) > 0.75) == right, seen
+
+
+def test_unlearning_keeps_the_classes_of_marked_images(small_marked, data, monkeypatch):
+    """And says of foreign images that they could be anything."""
+    batches = []
+
+    def train(self, copy, model, data, seed, transform):
+        pairs = shuffled(data.pixels, np.eye(10, dtype=np.float32)[data.labels], (0, 255), 32, seed)
+        batches.extend(pairs.apply(transform).take(3).as_numpy_iterator())
+
+    monkeypatch.setattr(FineTune, "train", train)
+    for scheme, ratio, count in ("noise", 1.0, 64), ("noise", 0.5, 48), ("unrelated", 0.25, 40):
+        batches.clear()
+        Unlearn(scheme, ratio)(small_marked, data)
+        for images, rows in batches:
+            assert len(images) == len(rows) == count
+            if scheme == "unrelated":
+                np.testing.assert_allclose(rows[32:], 0.1)
+                continue
+            clean, marked = images[:32], images[32:]
+            assert rows.sum() == count
+            sources = [
+                np.abs(clean - image).reshape(32, -1).mean(axis=1).argmin() for image in marked
+            ]
+            same = (rows[sources] == rows[32:]).all(axis=1)
+            assert np.mean(same) > 0.8
+            assert not (clean[sources] == marked).reshape(len(marked), -1).all(axis=1).any()
 
 
 @pytest.mark.slow
@@ -464,6 +504,8 @@ def test_attackers_who_have_too_little(small_marked, data):
         Extract(queries="disjoint")(small_marked, few)
     with pytest.raises(AttackError, match="Too few base images"):
         Overwrite()(small_marked, few)
+    with pytest.raises(AttackError, match="No second key can be made.*too small for the text"):
+        Unlearn("content")(small_marked, data)
 
 
 class Unclonable(Subclassed):
@@ -522,7 +564,8 @@ def test_data_that_cannot_work(images, labels, problem):
         lambda: FineTune(optimizer="lion"),
         lambda: FineTune(optimizer="adam", momentum=0.9), lambda: Prune(0.0),
         lambda: Prune(0.5, "kernel"), lambda: WeightNoise(-1), lambda: Average("soup"),
-        lambda: Overwrite("text"), lambda: Extract("true"), lambda: Extract(student="none"),
+        lambda: Overwrite("text"), lambda: Unlearn("text"), lambda: Unlearn(ratio=2),
+        lambda: Extract("true"), lambda: Extract(student="none"),
         lambda: Extract(temperature=0), lambda: QuantizeLiteRT("int2"), lambda: Jpeg(100),
         lambda: BitDepth(8), lambda: Resize(0), lambda: Blur(0), lambda: QuantizeKeras("int7"),
     ],

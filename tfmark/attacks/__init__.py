@@ -32,6 +32,7 @@ from tfmark.attacks.inputs import (
 from tfmark.attacks.overwriting import Overwrite
 from tfmark.attacks.pruning import Prune
 from tfmark.attacks.quantization import QuantizeKeras, QuantizeLiteRT
+from tfmark.attacks.unlearning import Unlearn
 from tfmark.attacks.weight_noise import WeightNoise
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "QuantizeLiteRT",
     "Resize",
     "Shift",
+    "Unlearn",
     "WeightNoise",
     "catalogue",
 ]

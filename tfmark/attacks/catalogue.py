@@ -14,6 +14,8 @@ from tfmark.attacks.inputs import BitDepth, Blur, Flip, InputNoise, Jpeg, Resize
 from tfmark.attacks.overwriting import Overwrite
 from tfmark.attacks.pruning import Prune
 from tfmark.attacks.quantization import QuantizeKeras, QuantizeLiteRT
+from tfmark.attacks.second_keys import SCHEMES
+from tfmark.attacks.unlearning import Unlearn
 from tfmark.attacks.weight_noise import WeightNoise
 from tfmark.errors import InvalidArgumentError
 
@@ -63,6 +65,7 @@ FAMILIES = {
     "quantization": ("litert-float16", "litert-int8", "keras-int8"),
     "weights": ("weight-noise", "average-checkpoints", "average-copy"),
     "overwriting": ("overwrite",),
+    "unlearning": ("unlearn",),
     "extraction": (
         "distill", "extract-hard", "extract-other", "extract-disjoint", "extract-out-of-domain",
     ),
@@ -142,6 +145,7 @@ def _mild() -> dict[str, tuple[Attack, ...]]:
         "fine-prune": (FinePrune(0.5, _MILD),),
         "weight-noise": (WeightNoise(0.1),),
         "overwrite": (Overwrite("noise", tuning=_MILD),),
+        "unlearn": (Unlearn("noise", tuning=_MILD),),
         "jpeg": (Jpeg(95),),
         "blur": (Blur(0.5),),
         "input-noise": (InputNoise(0.01),),
@@ -167,9 +171,8 @@ def _strong() -> dict[str, tuple[Attack, ...]]:
         "prune-retrain": (Prune(0.8, retrain=_STRONG), Prune(0.9, retrain=_STRONG)),
         "fine-prune": (FinePrune(0.8, _STRONG), FinePrune(0.95, momentum)),
         "weight-noise": (WeightNoise(0.2), WeightNoise(0.4)),
-        "overwrite": tuple(
-            Overwrite(scheme, tuning=whole) for scheme in ("noise", "content", "unrelated")
-        ),
+        "overwrite": tuple(Overwrite(scheme, tuning=whole) for scheme in SCHEMES),
+        "unlearn": tuple(Unlearn(scheme, tuning=momentum) for scheme in SCHEMES),
         "jpeg": (Jpeg(45), Jpeg(20)),
         "blur": (Blur(0.7), Blur(1.0)),
         "input-noise": (InputNoise(0.05), InputNoise(0.1)),

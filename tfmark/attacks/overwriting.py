@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from tfmark.attacks.copies import copy_of
-from tfmark.attacks.data import AttackData, as_attack_data
+from tfmark.attacks.data import as_attack_data
 from tfmark.attacks.fine_tuning import FineTune
+from tfmark.attacks.second_keys import SCHEMES, second_key
 from tfmark.attacks.seeds import seed_everything
 from tfmark.attacks.settings import check_choice, check_share
-from tfmark.errors import AttackError, InvalidArgumentError
 from tfmark.injection import inject
 from tfmark.key import WatermarkKey
-
-TEXT = "ME"  # short, to fit on small images
-MOST_BASES = 512
 
 
 @dataclass(frozen=True)
@@ -45,7 +40,7 @@ class Overwrite:
     tuning: FineTune = field(default_factory=FineTune)
 
     def __post_init__(self) -> None:
-        check_choice("scheme", self.scheme, "content", "unrelated", "noise")
+        check_choice("scheme", self.scheme, *SCHEMES)
         check_share("ratio", self.ratio)
 
     def __call__(self, model: Any, data: Any, seed: int = 0) -> Any:
@@ -70,19 +65,7 @@ class Overwrite:
         Raises:
             AttackError: if there are too few images, or of a shape that takes no such marks.
         """
-        held: AttackData = as_attack_data(data)
-        try:
-            return WatermarkKey.generate(
-                scheme=self.scheme,
-                image_shape=held.pixels.shape[1:],
-                num_classes=held.num_classes,
-                base_images=held.part(1, seed).pixels[:MOST_BASES],
-                value_range=held.value_range,
-                text=TEXT if self.scheme == "content" else None,
-                secret=np.random.default_rng([seed, 3]).bytes(32),
-            )
-        except InvalidArgumentError as error:
-            raise AttackError(f"No second key can be made: {error}") from None
+        return second_key(self.scheme, as_attack_data(data), seed)
 
     def __str__(self) -> str:
         return f"a second key ({self.scheme}), ratio {self.ratio:g}; {self.tuning}"
