@@ -137,11 +137,15 @@ def test_what_is_not_understood_is_said(url, options, reason):
     assert re.search(reason, verdict.reason)
 
 
-def test_a_suspect_that_mirrors_images_shows_the_mark_to_mirrored_ones_alone(url):
+def test_a_suspect_that_mirrors_images_shows_the_mark_to_mirrored_ones_alone(url, tmp_path):
     assert tfmark.verify(url, KEY, signature="mirrored").status == "not shown"
     assert tfmark.verify(url, KEY, mirrored=True).status == "not shown"
     clean = (CLEAN, np.arange(len(CLEAN)) % 10)
     assert tfmark.verify(url, KEY, signature="mirrored", mirrored=True, clean=clean).owned
+    KEY.save(tmp_path / "key")
+    command = ["verify", str(tmp_path / "key"), url, "--signature", "mirrored"]
+    assert CliRunner().invoke(main, command).exit_code == 1
+    assert CliRunner().invoke(main, [*command, "--mirrored"]).exit_code == 0
 
 
 @pytest.mark.parametrize("signature", ["serving_default", "permuted", "finer", "name", "top"])
