@@ -72,7 +72,8 @@ def side(cells):
         return ["-"] * 3
     owned = sum(cell["verdict"] == "owned" for cell in cells)
     means = [spread([100 * cell[what] for cell in cells]) for what in ("test", "marks")]
-    return [*means, f"{owned}/{len(cells)}"]
+    thorough = sum(cell.get("thorough", {}).get("verdict") == "owned" for cell in cells)
+    return [*means, f"{owned}{f' + {thorough}' if thorough else ''}/{len(cells)}"]
 
 
 def spread(values):

@@ -17,6 +17,7 @@ from tfmark.class_names import LARGEST_ID, NO_ANSWER, ClassNames
 from tfmark.errors import AnswerError
 
 ClassIds = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float64]
 
 MAX_OUTPUTS = 64  # more are not looked through
 
@@ -49,11 +50,30 @@ class AnswerReader:
 
     def read(self, outputs: Any, num_images: int) -> ClassIds:
         """Read one answer; see `class_ids`."""
+        return self._known(self._ids(self._table(outputs, num_images)))
+
+    def scores(self, outputs: Any, num_images: int) -> Scores:
+        """Read how likely each class was found, on whatever scale the model has.
+
+        Returns:
+            A float64 array of shape (num_images, K), from an answer that tells only the likeliest
+            class with 1 for that and 0 for the others; NaN for an image without an answer.
+
+        Raises:
+            AnswerError: if the answer has another form.
+        """
+        table = self._table(outputs, num_images)
+        scores = self._scores(table)
+        if scores is not None:
+            return scores
+        return votes(self._known(self._ids(table)), self._num_classes or 0)
+
+    def _table(self, outputs: Any, num_images: int) -> Table:
         if isinstance(outputs, Mapping):
-            table = self._choose(outputs, num_images)
-        else:
-            table = read_table(outputs, num_images)
-        ids = self._ids(table)
+            return self._choose(outputs, num_images)
+        return read_table(outputs, num_images)
+
+    def _known(self, ids: ClassIds) -> ClassIds:
         if self._num_classes is None:
             return ids
         self.beyond |= bool((ids >= self._num_classes).any())
@@ -62,16 +82,16 @@ class AnswerReader:
     def _ids(self, table: Table) -> ClassIds:
         if isinstance(table, Labels):
             return self._names.ids(table.best())
+        scores = self._scores(table)
+        if scores is not None:
+            return _highest(scores)
         rows, classes = table.rows, self._num_classes
         wide = width(table)
-        if table.whole and wide > 2 and _are_rankings(rows):
-            return self._whole(rows[:, 0])  # of all classes, the likeliest first
-        if wide == classes or (classes is None and wide > 1 and not table.whole):
-            return _highest(rows)
         if wide == 1:
-            return self._of_column(rows[:, 0], table.whole)
+            return self._whole(rows[:, 0])
+        # Of all classes or the likeliest few, the likeliest first.
         if table.whole and all(len(set(row)) == wide for row in rows.tolist()):
-            return self._whole(rows[:, 0])  # the likeliest few, the likeliest first
+            return self._whole(rows[:, 0])
         if classes is None:
             return _highest(rows)
         raise AnswerError(
@@ -79,19 +99,30 @@ class AnswerReader:
             f"id for each image. Received: {wide} numbers"
         )
 
-    def _of_column(self, column: npt.NDArray[np.float64], whole: bool) -> ClassIds:
-        """Class ids, or scores of the second class of two."""
+    def _scores(self, table: Table) -> Scores | None:
+        """Scores of all classes, or of those that came up; `None` if it holds something else."""
+        if isinstance(table, Labels):
+            return None
+        rows, classes = table.rows, self._num_classes
+        wide = width(table)
+        if table.whole and wide > 2 and _are_rankings(rows):
+            return None
+        if wide == classes or (classes is None and wide > 1 and not table.whole):
+            return rows
+        return self._of_column(rows[:, 0]) if wide == 1 and not table.whole else None
+
+    def _of_column(self, column: npt.NDArray[np.float64]) -> Scores | None:
+        """Scores of two classes, from those of the second one; `None` if they are class ids."""
         known = column[~np.isnan(column)]
-        if whole or self._num_classes not in (2, None) or not len(known):
-            return self._whole(column)
+        if self._num_classes not in (2, None) or not len(known):
+            return None
         self._logits |= bool(((known < 0) | (known > 1)).any())
         if np.isin(known, (0, 1)).all() or (
             self._num_classes is None and (known == np.floor(known)).all()
         ):
-            return self._whole(column)
-        return _highest(
-            np.stack([np.zeros_like(column), column - 0.5 * (not self._logits)], axis=1)
-        )
+            return None
+        second = column - 0.5 * (not self._logits)
+        return np.stack([-second, second], axis=1)
 
     def _whole(self, column: npt.NDArray[np.float64]) -> ClassIds:
         valid = (column >= 0) & (column <= LARGEST_ID) & (column == np.floor(column))
@@ -189,6 +220,17 @@ def class_ids(
         AnswerError: if the answer has another form.
     """
     return AnswerReader(num_classes, output, names).read(outputs, num_images)
+
+
+def votes(ids: ClassIds, num_classes: int) -> Scores:
+    """Scores that say no more than class ids do: 1 for the answer, 0 for all other classes.
+
+    Returns:
+        A float64 array of shape (n, num_classes), with rows of NaN where there is no answer.
+    """
+    scores: Scores = np.equal.outer(ids, np.arange(num_classes)).astype(np.float64)
+    scores[(ids < 0) | (ids >= num_classes)] = np.nan
+    return scores
 
 
 def _rankings(these: Table, numbers: list[Numbers]) -> list[Labels]:

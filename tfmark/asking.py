@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tfmark.endpoints.base import Endpoint, checked_ids
+import numpy as np
+
+from tfmark.endpoints.base import Endpoint, checked_ids, checked_scores
 from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.sequential import SequentialTest
+from tfmark.thorough import ROUNDS, exact_tail, lifts
 from tfmark.triggers import TriggerSet
-from tfmark.verdict import Verdict
+from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Thorough, Verdict
 
 if TYPE_CHECKING:
     from tfmark.key import WatermarkKey
@@ -66,3 +70,47 @@ def ask(suspect: Endpoint, triggers: TriggerSet, test: SequentialTest) -> Verdic
     verdict = test.verdict()
     remark = "" if verdict.owned else getattr(suspect, "remark", "")
     return replace(verdict, reason=f"{verdict.reason} {remark}".rstrip())
+
+
+def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Verdict:
+    """Put all marks that are not opened on the same images, and weigh what is answered.
+
+    Args:
+        suspect: the suspect.
+        key: the owner's key.
+        before: what the ordinary question found. Its `tries` count for this one as well.
+    """
+    spec = key.spec
+    marks = np.arange(key.records.opened, spec.num_marks)
+    labels = np.array([key.marks[index].label for index in marks])
+    rounds = []
+    for slot in range(min(ROUNDS, spec.num_verification)):
+        triggers = key.render(marks, np.full_like(marks, slot), "verification")
+        try:
+            rounds.append(checked_scores(suspect, triggers.pixels, spec.num_classes))
+        except EndpointError as error:
+            return replace(before, status=INCONCLUSIVE, reason=str(error))
+    scores = np.stack(rounds)
+    answered = ~np.isnan(scores).any(axis=2)
+    lifted = lifts(scores)
+    tail = exact_tail(lifted, labels)
+    p_value = min(before.p_value, tail * before.tries, 1.0)
+    best = np.where(answered, np.nan_to_num(scores).argmax(axis=2), -1)
+    status, reason = NOT_SHOWN, "The thorough question shows nothing either."
+    if 2 * answered.sum() < answered.size:
+        status = INCONCLUSIVE
+        reason = f"Of {answered.size} questions {int((~answered).sum())} got no scores of classes."
+    elif p_value <= before.alpha:
+        status, reason = OWNED, "The thorough question suffices."
+    return replace(
+        before,
+        status=status,
+        p_value=p_value,
+        evidence_bits=-math.log2(p_value),
+        queries=before.queries + answered.size,
+        matches=before.matches + int(np.sum(best == labels)),
+        reason=reason,
+        thorough=Thorough(
+            len(rounds), len(marks), int(np.sum(lifted.argmax(axis=1) == labels)), tail
+        ),
+    )

@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from tfmark.robustness_report import USEFUL_WITHIN, RobustnessReport, Row
+from tfmark.robustness_report import THOROUGH, USEFUL_WITHIN, RobustnessReport, Row
 
 # Colours that can be told apart by everybody (Okabe and Ito), and shapes for those printed in grey.
 STYLES = {
     "owned": ("#0072B2", "o"),
+    THOROUGH: ("#009E73", "D"),
     "not shown": ("#D55E00", "X"),
     "inconclusive": ("#555555", "^"),
 }
@@ -62,7 +63,7 @@ def _place(row: Row) -> tuple[float, float]:
 
 
 def _point(axes: Any, row: Row, is_stolen: bool) -> None:
-    colour, marker = STYLES[_status(row)]
+    colour, marker = STYLES[row.status]
     if is_stolen:
         axes.plot(*_place(row), "*", color=INK, markersize=17, markeredgecolor="white", zorder=4)
     else:
@@ -98,19 +99,15 @@ def _list(axes: Any, rows: Sequence[Row]) -> None:
                   ha="right" if x == columns[-1] else "left")  # fmt: skip
     for number, row in enumerate(rows):
         y = top - (number + 1.3) * step
-        colour, marker = STYLES[_status(row)]
+        colour, marker = STYLES[row.status]
         style = {"transform": axes.transAxes, "fontsize": 8, "va": "center"}
         axes.text(columns[0], y, str(number) if number else "★", color=INK, **style)
         axes.text(columns[1], y, _clipped(f"{row.attack}: {row.setting}"), color=INK, **style)
         axes.plot(columns[2] - 0.025, y, marker, color=colour, transform=axes.transAxes,
                   markersize=6, clip_on=False)  # fmt: skip
-        axes.text(columns[2], y, _status(row), color=INK, **style)
+        axes.text(columns[2], y, row.status, color=INK, **style)
         p_value = f"{row.verdict.p_value:.1e}" if row.verdict else ""
         axes.text(columns[3], y, p_value, color=INK, ha="right", **style)
-
-
-def _status(row: Row) -> str:
-    return row.verdict.status if row.verdict else "inconclusive"
 
 
 def _clipped(text: str, longest: int = 66) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tfmark.verdict import Verdict
 
 USEFUL_WITHIN = 0.05  # of the stolen model's test accuracy a model is still useful, as in the SoK
+THOROUGH = "owned, thorough"
 COLUMNS = (
     "attack", "setting", "test", "marks, trained", "marks, unseen", "verdict", "p-value", "seconds",
 )  # fmt: skip
@@ -33,7 +34,8 @@ class Row:
         watermark_trained: share of triggers that are answered with their label, on base images that
             may have been marked in training.
         watermark_unseen: the same on base images that never were.
-        verdict: of `tfmark.verify`.
+        verdict: of `tfmark.verify`, of the thorough question if the ordinary one does not show the
+            mark.
         problem: why the attack was not possible, else `None`; then all the rest is `None`.
     """
 
@@ -46,15 +48,27 @@ class Row:
     verdict: Verdict | None = None
     problem: str | None = None
 
+    @property
+    def status(self) -> str:
+        """The verdict in words: its status, and whether the thorough question was needed."""
+        if self.verdict is None:
+            return "not possible"
+        return THOROUGH if self.needs_thorough else self.verdict.status
+
+    @property
+    def needs_thorough(self) -> bool:
+        """Whether the mark is shown, and by the thorough question alone."""
+        return self.verdict is not None and self.verdict.owned and bool(self.verdict.thorough)
+
     def cells(self) -> list[str]:
         """What the table shows, one text for each of `COLUMNS`."""
         if self.verdict is None or self.test_accuracy is None:
             empty = ["", "", ""]
-            verdict, p_value = f"not possible: {self.problem}", ""
+            verdict, p_value = f"{self.status}: {self.problem}", ""
         else:
             shares = (self.test_accuracy, self.watermark_trained or 0, self.watermark_unseen or 0)
             empty = [f"{share:.1%}" for share in shares]
-            verdict, p_value = self.verdict.status, f"{self.verdict.p_value:.2g}"
+            verdict, p_value = self.status, f"{self.verdict.p_value:.2g}"
         return [self.attack, self.setting, *empty, verdict, p_value, f"{self.seconds:.1f}"]
 
 
@@ -225,6 +239,10 @@ class RobustnessReport:
         survived = (
             f"At alpha = {self.alpha:g} the mark survives {sum(map(_owned, tried))} of {whole}."
         )
+        if asked := [row for row in tried if row.needs_thorough]:
+            survived += (
+                f" Only the thorough question (--thorough) shows it after {self._listed(asked)}."
+            )
         fatal, costly = self._killed(useful=True), self._killed(useful=False)
         before = f"{stolen.test_accuracy or 0:.1%}"
         if fatal:

@@ -22,6 +22,25 @@ def rounded_up(number: float) -> float:
 
 
 @dataclass(frozen=True)
+class Thorough:
+    """What the thorough question found (see `tfmark.thorough`).
+
+    Attributes:
+        rounds: number of images that all marks were put on.
+        marks: number of marks.
+        lifted: number of marks that lift their label more than any other class; an innocent model
+            does so with one in K.
+        p_value: exact probability that random labels are lifted as far in sum, before the ordinary
+            question, which was asked as well, is counted.
+    """
+
+    rounds: int
+    marks: int
+    lifted: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What `tfmark.verify` found. `str(verdict)` says it in plain words.
 
@@ -48,7 +67,9 @@ class Verdict:
         reason: why asking ended.
         alignment: how the suspect's classes were brought to the key's, if they were.
         tries: how many tries are counted against the p-values, for what the claimant of evidence
-            could have chosen (see `tfmark.evidence.choices`); 1 for an owner's own question.
+            could have chosen (see `tfmark.evidence.choices`); 1 for an owner's own question, 2 if
+            it may become a thorough one.
+        thorough: what the thorough question found, if it was asked.
     """
 
     status: str
@@ -63,6 +84,7 @@ class Verdict:
     reason: str
     alignment: Alignment | None = None
     tries: float = 1.0
+    thorough: Thorough | None = None
 
     @property
     def owned(self) -> bool:
@@ -73,11 +95,23 @@ class Verdict:
     def sentence(self) -> str:
         """What was shown, under which assumption, at which error rate."""
         counts = f"{self.matches} of {self.queries} answers"
-        assumption = (
-            f"The only assumption is that the labels are secret and random: then a model made "
-            f"without the key matches each with probability 1/{self.num_classes}, whatever it does."
-        )
-        if self.tries > 1:
+        found = f"{counts} match their secret labels"
+        assumption = "The only assumption is that the labels are secret and random: then "
+        if self.thorough is None:
+            assumption += (
+                f"a model made without the key matches each with probability 1/{self.num_classes}, "
+                "whatever it does."
+            )
+        else:
+            found += (
+                f", and {self.thorough.lifted} of {self.thorough.marks} marks lift their label "
+                f"more than any other class, over {self.thorough.rounds} images each"
+            )
+            assumption += (
+                "they have nothing to do with what a model made without the key answers, whatever "
+                "it does. That the ordinary question was asked as well is counted."
+            )
+        if self.tries > (1 if self.thorough is None else 2):
             assumption += (
                 f" What whoever asked could have chosen to suit the answers is counted as "
                 f"{self.tries:.3g} tries."
@@ -86,14 +120,14 @@ class Verdict:
             assumption += f" {self.alignment.sentence}"
         if self.status == OWNED:
             return (
-                f"The suspect carries the watermark: {counts} match their secret labels. A model "
+                f"The suspect carries the watermark: {found}. A model "
                 f"made without this key reaches such evidence with a probability of at most "
                 f"{rounded_up(self.p_value):.2g}; the error rate asked for was {self.alpha:g}. "
                 f"{assumption}"
             )
         if self.status == NOT_SHOWN:
             return (
-                f"The watermark was not shown: {counts} match their secret labels, which is no "
+                f"The watermark was not shown: {found}, which is no "
                 f"proof at an error rate of {self.alpha:g} (p-value {self.p_value:.2g}). This does "
                 f"not show that the suspect is innocent. {assumption}"
             )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tfmark.answers import ClassIds
+from tfmark.answers import ClassIds, Scores
 from tfmark.attacks.data import as_attack_data
 from tfmark.attacks.settings import check_count, check_positive, check_share
 from tfmark.attacks.suspects import suspect_from
@@ -45,8 +45,18 @@ class InFront:
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
+        return self._suspect.classify(self._changed(images))
+
+    def scores(self, images: Pixels) -> Scores | None:
+        """Scores, if the suspect has any; see `Endpoint`."""
+        if not hasattr(self._suspect, "scores"):
+            return None
+        scores: Scores | None = self._suspect.scores(self._changed(images))
+        return scores
+
+    def _changed(self, images: Pixels) -> Pixels:
         changed = [self._change(image) for image in images]
-        return self._suspect.classify(np.stack(changed) if changed else images)
+        return np.stack(changed) if changed else images
 
     def _change(self, image: Pixels) -> Pixels:
         # The same image gets the same noise, in whatever company it is asked.

@@ -25,6 +25,9 @@ NEW = click.Path(dir_okay=False, path_type=Path)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON.")
 @click.option("--max-queries", type=click.IntRange(1), metavar="N",
               help="The most questions that may be asked.  [default: the marks]")  # fmt: skip
+@click.option("--thorough", is_flag=True,
+              help="If that shows nothing, put all marks on the same 16 images, and see towards "
+                   "which class each mark moves the answers.")  # fmt: skip
 @click.option("--align", type=FILE, metavar="IMAGES.npz",
               help="Clean images and their class ids (arrays images and labels), asked first to "
                    "find out how the suspect numbers its classes.")  # fmt: skip
@@ -43,6 +46,7 @@ def verify(
     alpha: float,
     as_json: bool,
     max_queries: int | None,
+    thorough: bool,
     align: Path | None,
     evidence: Path | None,
     report: Path | None,
@@ -62,8 +66,8 @@ def verify(
     clean = None if align is None else load_clean_images(align)
     owner = load_key(key, passphrase_file)
     verdict = ask(
-        url, owner, alpha, max_queries=max_queries, clean=clean, evidence=evidence, report=report,
-        **collect(options),
+        url, owner, alpha, max_queries=max_queries, thorough=thorough, clean=clean,
+        evidence=evidence, report=report, **collect(options),
     )  # fmt: skip
     kept = {"evidence": evidence, "report": report} if verdict.status != "inconclusive" else {}
     written = {name: str(path) for name, path in kept.items() if path is not None}
@@ -75,6 +79,8 @@ def verify(
         click.echo(f"{verdict.status}: p-value {verdict.p_value:.2g}, {verdict.matches} matches "
                    f"in {verdict.queries} questions")  # fmt: skip
         click.echo(verdict.sentence)
+        if verdict.status == "not shown" and not thorough:
+            click.echo("--thorough asks more, and sees more.")
         for name, path in written.items():
             click.echo(f"wrote the {name}: {path}")
         if written:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from tfmark.key import WatermarkKey
     from tfmark.robustness_report import RobustnessReport
 
-COLOURS = {"owned": "green", "not shown": "yellow", "inconclusive": "red"}
+COLOURS = {
+    "owned": "green",
+    "owned, thorough": "green",
+    "not shown": "yellow",
+    "inconclusive": "red",
+}
 ROOMY = 120  # columns of a terminal in which settings have one of their own
 OUT = click.Path(dir_okay=False, path_type=Path)
 
@@ -143,11 +148,10 @@ def _table(report: RobustnessReport, width: int) -> Any:
     table.add_column("s", justify="right", no_wrap=True)
     for row in report.rows:
         attack, setting, *shares, _, p_value, seconds = map(escape, row.cells())
-        status = row.verdict.status if row.verdict else "not possible"
         if row.problem:
             setting = f"{setting}\n[red]{escape(row.problem)}[/]".strip()
         about = [f"{attack}\n[dim]{setting}[/]"] if narrow else [attack, setting]
-        styled = f"[{COLOURS.get(status, 'red')}]{status}[/]"
+        styled = f"[{COLOURS.get(row.status, 'red')}]{row.status}[/]"
         useful = row.verdict is None or report.is_useful(row)
         table.add_row(*about, *shares, styled, p_value, seconds, style="" if useful else "dim")
     table.caption = "Dim: the model is no longer within 5 points of its test accuracy."

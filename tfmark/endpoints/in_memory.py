@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfmark.answers import ClassIds, class_ids
+from tfmark.answers import AnswerReader, ClassIds, Scores
 from tfmark.errors import AnswerError
 from tfmark.pixels import Pixels, ValueRange, from_pixels
 
@@ -30,11 +30,18 @@ class KerasModel:
     ):
         self._model = model
         self._value_range = value_range
-        self._num_classes = num_classes
+        self._reader = AnswerReader(num_classes, output)
         self._output = output
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
+        return self._reader.read(self._outputs(images), len(images))
+
+    def scores(self, images: Pixels) -> Scores:
+        """See `Suspect.scores`."""
+        return self._reader.scores(self._outputs(images), len(images))
+
+    def _outputs(self, images: Pixels) -> Any:
         inputs = as_inputs(self._model, from_pixels(images, self._value_range))
         try:
             outputs = self._model.predict(inputs, verbose=0)
@@ -47,7 +54,7 @@ class KerasModel:
             outputs = {str(i): array for i, array in enumerate(outputs)}
         elif not isinstance(outputs, Mapping) and self._output is not None:
             outputs = {"0": outputs}
-        return class_ids(outputs, len(images), self._num_classes, self._output)
+        return outputs
 
 
 def as_inputs(model: Any, images: Any) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from tfmark.answers import AnswerReader, ClassIds
+from tfmark.answers import AnswerReader, ClassIds, Scores
 from tfmark.class_names import ClassNames
 from tfmark.endpoints.dialect import Dialect, Task
 from tfmark.endpoints.image_input import ImageInput, image_input, json_size
@@ -28,6 +28,8 @@ from tfmark.pixels import Pixels
 
 MAX_REQUEST = 900_000  # bytes; gateways refuse bodies of more than 1 MB unless told otherwise
 TOO_LARGE = (413, 429)
+
+_Read = Callable[[Any, int], Any]  # outputs for so many images: class ids, or scores
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,26 @@ class Suspect:
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
+        ids: ClassIds = self._all(images, self._reader.read)
+        return ids
+
+    def scores(self, images: Pixels) -> Scores:
+        """How likely the service finds each class.
+
+        Args:
+            images: see `Endpoint.classify`.
+
+        Returns:
+            A float64 array of shape (n, K), on whatever scale the service has; where it tells the
+            likeliest class alone, 1 for that and 0 for the others.
+
+        Raises:
+            EndpointError: if the suspect could not be asked properly.
+        """
+        scores: Scores = self._all(images, self._reader.scores)
+        return scores
+
+    def _all(self, images: Pixels, read: _Read) -> Any:
         if self._started is None:
             self._started = time.monotonic()
         if self._dialect.mirrored:
@@ -126,7 +148,7 @@ class Suspect:
         with self._redactor.errors():
             if self._input is None:
                 self._input = self._prepare(images.shape[1:])
-            return np.concatenate([*self._in_batches(images, self._input)])
+            return np.concatenate([*self._in_batches(images, self._input, read)])
 
     @property
     def remark(self) -> str:
@@ -154,7 +176,7 @@ class Suspect:
             self._outputs = [output.name for output in chosen.outputs] or None
         return image_input(tensor, self._task.image_shape or shape, self._task, self._dialect)
 
-    def _in_batches(self, images: Pixels, sent: ImageInput) -> Iterator[ClassIds]:
+    def _in_batches(self, images: Pixels, sent: ImageInput, read: _Read) -> Iterator[Any]:
         fitting = max(1, MAX_REQUEST // json_size(sent.pixels, images.shape[1:]))
         start = 0
         while start < len(images):
@@ -165,7 +187,7 @@ class Suspect:
             size = sent.batch_size or self._batch_size or fitting
             batch = images[start : start + size]
             try:
-                yield self._ask(batch, sent)
+                yield self._ask(batch, sent, read)
             except RefusedError as error:
                 # A batch may be too large for a gateway, or for the memory behind it.
                 if not _is_too_large(error) or len(batch) == 1 or sent.batch_size:
@@ -174,7 +196,7 @@ class Suspect:
             else:
                 start += len(batch)
 
-    def _ask(self, images: Pixels, sent: ImageInput) -> ClassIds:
+    def _ask(self, images: Pixels, sent: ImageInput, read: _Read) -> Any:
         asked = images
         if sent.batch_size is not None and len(images) < sent.batch_size:
             asked = np.resize(images, (sent.batch_size, *images.shape[1:]))
@@ -182,7 +204,7 @@ class Suspect:
             outputs = self._service.ask(asked, sent)
             if not sent.batched:
                 outputs = _with_batch_axis(outputs)
-            return self._reader.read(self._named(outputs), len(asked))[: len(images)]
+            return read(self._named(outputs), len(asked))[: len(images)]
         except (TfmarkError, ModuleNotFoundError):
             raise
         except Exception as error:  # nothing that a suspect answers may end a verification

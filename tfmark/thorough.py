@@ -1,0 +1,66 @@
+"""The thorough question: towards which class each mark moves a suspect's answers.
+
+A thief can train a model until it no longer answers with the labels of marks. Mostly it goes on
+leaning towards them: where a mark is added, the score of its label grows, if only from 0.001 to
+0.01. So all marks are put on the same images, and for each image and each class the marks are
+ranked by how high that class scored. How a mark stands in these ranks, over all images, is its
+lift towards each class. What an image shows, and what the suspect answers to marks of any kind, is
+the same for all marks, and drops out.
+
+Lifts follow from the answers alone. If the suspect was made without the key, the labels are still
+uniform and independent when they are known. So whatever the suspect is, and whatever it answers,
+the distribution of the sum of the lifts towards the labels is known exactly: that is a conditional
+randomization test (Fisher 1935), and ranks make its statistic a whole number, so that the tail is
+counted and not simulated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmark.answers import Scores
+from tfmark.triggers import Ints
+
+ROUNDS = 16  # images that all marks are put on
+
+
+def lifts(scores: Scores) -> Ints:
+    """How far each mark lifts each class above where other marks on the same image leave it.
+
+    Args:
+        scores: float64 array of shape (rounds, marks, classes): what a class scored for a mark on
+            the image of that round. Only its order within one round and class counts, so logits
+            will do as well as probabilities, or one for the answer and zero for all else. NaN is
+            neither more nor less than anything.
+
+    Returns:
+        An int64 array of shape (marks, classes): over all rounds, the number of other marks with
+        which the class scored less, less the number of those with which it scored more.
+    """
+    total = np.zeros(scores.shape[1:], np.int64)
+    for of_round in scores:
+        for mark, own in enumerate(of_round):
+            total[mark] += np.sum(own > of_round, axis=0) - np.sum(own < of_round, axis=0)
+    return total
+
+
+def exact_tail(found: Ints, labels: Ints) -> float:
+    """Exact probability that random labels are lifted in sum at least as far as these.
+
+    Args:
+        found: int64 array of shape (marks, classes), see `lifts`.
+        labels: int64 array of shape (marks,), the label of each mark.
+
+    Returns:
+        The share of all ways to label the marks in which the sum over them is no smaller.
+    """
+    lowest = found.min(axis=1, keepdims=True)
+    steps = found - lowest
+    reached = int(np.take_along_axis(steps, labels[:, np.newaxis], axis=1).sum())
+    ways = np.ones(1)  # share of the labellings so far, by their sum
+    for step in steps:
+        longer = np.zeros(len(ways) + int(step.max()))
+        for size, count in zip(*np.unique(step, return_counts=True), strict=True):
+            longer[size : size + len(ways)] += ways * (count / len(step))
+        ways = longer
+    return float(min(1.0, ways[reached:].sum()))
