@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfmark.answers import AnswerReader, ClassIds, Scores
+from tfmark.answers import AnswerReader, ClassIds, Scores, class_ids
 from tfmark.errors import AnswerError
 from tfmark.pixels import Pixels, ValueRange, from_pixels
 
@@ -30,16 +30,17 @@ class KerasModel:
     ):
         self._model = model
         self._value_range = value_range
-        self._reader = AnswerReader(num_classes, output)
+        self._num_classes = num_classes
         self._output = output
 
     def classify(self, images: Pixels) -> ClassIds:
         """See `Endpoint.classify`."""
-        return self._reader.read(self._outputs(images), len(images))
+        return class_ids(self._outputs(images), len(images), self._num_classes, self._output)
 
     def scores(self, images: Pixels) -> Scores:
         """See `Suspect.scores`."""
-        return self._reader.scores(self._outputs(images), len(images))
+        reader = AnswerReader(self._num_classes, self._output)
+        return reader.scores(self._outputs(images), len(images))
 
     def _outputs(self, images: Pixels) -> Any:
         inputs = as_inputs(self._model, from_pixels(images, self._value_range))

@@ -14,6 +14,7 @@ from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict
 def write_verdict(verdict: Verdict) -> dict[str, Any]:
     """The facts of a verdict."""
     facts = asdict(verdict)
+    del facts["thorough"]  # evidence is of the ordinary question
     if verdict.alignment is not None:
         classes = [list(pair) for pair in verdict.alignment.classes.items()]
         facts["alignment"] |= {"classes": classes, "unseen": list(verdict.alignment.unseen)}
@@ -26,7 +27,7 @@ def read_verdict(facts: dict[str, Any]) -> Verdict:
     Raises:
         EvidenceError: if they are not as `write_verdict` makes them.
     """
-    only(facts, (field.name for field in fields(Verdict)))
+    only(facts, (field.name for field in fields(Verdict) if field.name != "thorough"))
     status = take(facts, "status", str)
     if status not in (OWNED, NOT_SHOWN, INCONCLUSIVE):
         raise EvidenceError("the verdict is none that tfmark finds")
