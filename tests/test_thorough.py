@@ -159,12 +159,11 @@ def test_scores_tell_more_than_names(faded):
 
 
 def test_another_key_gets_nothing(faded, small_marked):
-    for number in range(1, 6):
-        for suspect in faded, small_marked:
-            verdict = tfmark.verify(suspect, small_key(number), thorough=True)
-            assert verdict.status == "not shown"
-            assert verdict.p_value > 1e-4
-            assert "which is no proof" in verdict.sentence
+    for number, suspect in (1, faded), (2, faded), (3, small_marked):
+        verdict = tfmark.verify(suspect, small_key(number), thorough=True)
+        assert verdict.status == "not shown"
+        assert verdict.p_value > 1e-4
+        assert "which is no proof" in verdict.sentence
 
 
 def test_an_intact_mark_takes_no_thorough_question(small_marked):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -80,17 +81,13 @@ def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Ver
         key: the owner's key.
         before: what the ordinary question found. Its `tries` count for this one as well.
     """
-    spec = key.spec
-    marks = np.arange(key.records.opened, spec.num_marks)
-    labels = np.array([key.marks[index].label for index in marks])
     rounds = []
-    for slot in range(min(ROUNDS, spec.num_verification)):
-        triggers = key.render(marks, np.full_like(marks, slot), "verification")
+    for triggers in on_same_images(key):
         try:
-            rounds.append(checked_scores(suspect, triggers.pixels, spec.num_classes))
+            rounds.append(checked_scores(suspect, triggers.pixels, key.spec.num_classes))
         except EndpointError as error:
             return replace(before, status=INCONCLUSIVE, reason=str(error))
-    scores = np.stack(rounds)
+    scores, labels = np.stack(rounds), triggers.labels
     answered = ~np.isnan(scores).any(axis=2)
     lifted = lifts(scores)
     tail = exact_tail(lifted, labels)
@@ -111,6 +108,13 @@ def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Ver
         matches=before.matches + int(np.sum(best == labels)),
         reason=reason,
         thorough=Thorough(
-            len(rounds), len(marks), int(np.sum(lifted.argmax(axis=1) == labels)), tail
+            len(rounds), len(labels), int(np.sum(lifted.argmax(axis=1) == labels)), tail
         ),
     )
+
+
+def on_same_images(key: WatermarkKey) -> Iterator[TriggerSet]:
+    """The marks that were not opened yet, all on one base image, then all on another, and so on."""
+    marks = np.arange(key.records.opened, key.spec.num_marks)
+    for slot in range(min(ROUNDS, key.spec.num_verification)):
+        yield key.render(marks, np.full_like(marks, slot), "verification")
