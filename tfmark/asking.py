@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tfmark.answers import Scores
 from tfmark.endpoints.base import Endpoint, checked_ids, checked_scores
 from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.sequential import SequentialTest
-from tfmark.thorough import ROUNDS, exact_tail, lifts
-from tfmark.triggers import TriggerSet
+from tfmark.thorough import exact_tail, lifts, rounds_of
+from tfmark.triggers import Ints, TriggerSet
 from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Thorough, Verdict
 
 if TYPE_CHECKING:
@@ -73,13 +74,16 @@ def ask(suspect: Endpoint, triggers: TriggerSet, test: SequentialTest) -> Verdic
     return replace(verdict, reason=f"{verdict.reason} {remark}".rstrip())
 
 
-def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Verdict:
+def ask_thoroughly(
+    suspect: Endpoint, key: WatermarkKey, before: Verdict, log_tries: Callable[[], float]
+) -> Verdict:
     """Put all marks that are not opened on the same images, and weigh what is answered.
 
     Args:
         suspect: the suspect.
         key: the owner's key.
-        before: what the ordinary question found. Its `tries` count for this one as well.
+        before: what the ordinary question found.
+        log_tries: gives, when all is asked, the natural logarithm of the number of tries to count.
     """
     rounds = []
     for triggers in on_same_images(key):
@@ -87,11 +91,23 @@ def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Ver
             rounds.append(checked_scores(suspect, triggers.pixels, key.spec.num_classes))
         except EndpointError as error:
             return replace(before, status=INCONCLUSIVE, reason=str(error))
-    scores, labels = np.stack(rounds), triggers.labels
+    return weighed(before, np.stack(rounds), triggers.labels, log_tries())
+
+
+def weighed(before: Verdict, scores: Scores, labels: Ints, log_tries: float) -> Verdict:
+    """What both questions found.
+
+    Args:
+        before: what the ordinary one found, which did not show the watermark.
+        scores: float64 array of shape (rounds, marks, classes) of the thorough one.
+        labels: int64 array of shape (marks,).
+        log_tries: natural logarithm of the number of tries to count.
+    """
     answered = ~np.isnan(scores).any(axis=2)
     lifted = lifts(scores)
     tail = exact_tail(lifted, labels)
-    p_value = min(before.p_value, tail * before.tries, 1.0)
+    tries = math.exp(min(log_tries, 700.0))
+    p_value = max(min(before.p_value, tail * tries, 1.0), 1e-300)
     best = np.where(answered, np.nan_to_num(scores).argmax(axis=2), -1)
     status, reason = NOT_SHOWN, "The thorough question shows nothing either."
     if 2 * answered.sum() < answered.size:
@@ -106,9 +122,11 @@ def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Ver
         evidence_bits=-math.log2(p_value),
         queries=before.queries + answered.size,
         matches=before.matches + int(np.sum(best == labels)),
+        tail_p_value=None,
         reason=reason,
+        tries=tries,
         thorough=Thorough(
-            len(rounds), len(labels), int(np.sum(lifted.argmax(axis=1) == labels)), tail
+            len(scores), len(labels), int(np.sum(lifted.argmax(axis=1) == labels)), tail
         ),
     )
 
@@ -116,5 +134,5 @@ def ask_thoroughly(suspect: Endpoint, key: WatermarkKey, before: Verdict) -> Ver
 def on_same_images(key: WatermarkKey) -> Iterator[TriggerSet]:
     """The marks that were not opened yet, all on one base image, then all on another, and so on."""
     marks = np.arange(key.records.opened, key.spec.num_marks)
-    for slot in range(min(ROUNDS, key.spec.num_verification)):
+    for slot in range(rounds_of(key.spec)):
         yield key.render(marks, np.full_like(marks, slot), "verification")

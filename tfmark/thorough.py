@@ -19,9 +19,15 @@ from __future__ import annotations
 import numpy as np
 
 from tfmark.answers import Scores
+from tfmark.spec import Spec
 from tfmark.triggers import Ints
 
 ROUNDS = 16  # images that all marks are put on
+
+
+def rounds_of(spec: Spec) -> int:
+    """How many images all marks of a key are put on: as many as are kept for it, up to `ROUNDS`."""
+    return min(ROUNDS, spec.num_verification)
 
 
 def lifts(scores: Scores) -> Ints:

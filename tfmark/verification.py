@@ -71,7 +71,8 @@ def verify(
             up to 16, and what counts is towards which class each mark moves the answers. It shows
             marks that a thief trained away as far as the likeliest class tells, best where the
             service gives scores of all classes, and takes 768 questions at ten classes. Both
-            questions are counted: each has half of alpha. Defaults to `False`.
+            questions are counted: each has half of alpha. Evidence of it opens every mark. Defaults
+            to `False`.
         clean: clean images and their class ids, for a suspect that numbers its classes in another
             way. They are asked first, to align the classes (see `tfmark.align`). Images are scaled
             as in training, or uint8. Defaults to `None`, the suspect's classes are the key's.
@@ -100,15 +101,15 @@ def verify(
         1935, for the randomization test of the thorough question.
     """
     dialect, connection = split_options(dict(options))
-    if thorough and not (max_queries is None and evidence is None and report is None):
+    if thorough and max_queries is not None:
         raise InvalidArgumentError(
-            "The thorough question asks about all marks, and evidence is kept of the ordinary one "
-            "alone. Expected no `max_queries`, `evidence` or `report` beside `thorough`."
+            "The thorough question is about all marks. Expected no `max_queries` beside it. "
+            f"Received: max_queries={max_queries!r}"
         )
     witness = None
     if evidence is not None or report is not None:
         _check_free(evidence, report)
-        witness = _witness(endpoint, key, dialect, connection)
+        witness = _witness(endpoint, key, dialect, connection, thorough)
         connection = witness.connection
 
     def test_of(alignment: Alignment | None) -> SequentialTest:
@@ -130,14 +131,19 @@ def verify(
         suspect = witness.listen(suspect, test, alignment)
     verdict = replace(ask(suspect, key.fresh_triggers(), test), alignment=alignment)
     if thorough and verdict.status == NOT_SHOWN:
-        verdict = ask_thoroughly(suspect, key, verdict)
+        verdict = ask_thoroughly(
+            suspect, key, verdict,
+            lambda: math.log(2) if witness is None else witness.log_tries(alignment, thorough=True),
+        )  # fmt: skip
     if witness is not None and verdict.status != INCONCLUSIVE:
         kept = witness.evidence(verdict, test.num_marks, images_and_labels)
         _keep(kept, key, evidence, report)
     return verdict
 
 
-def _witness(endpoint: Any, key: WatermarkKey, dialect: Dialect, connection: Connection) -> Witness:
+def _witness(
+    endpoint: Any, key: WatermarkKey, dialect: Dialect, connection: Connection, thorough: bool
+) -> Witness:
     from tfmark.evidence.witness import Witness
 
     if isinstance(endpoint, Suspect):
@@ -145,7 +151,7 @@ def _witness(endpoint: Any, key: WatermarkKey, dialect: Dialect, connection: Con
             "For evidence, give the address itself, not an endpoint that was made of it before: "
             "all that is sent has to be kept."
         )
-    return Witness(key, endpoint, dialect, connection)
+    return Witness(key, endpoint, dialect, connection, thorough)
 
 
 def _keep(

@@ -65,6 +65,7 @@ def verify(
 
     clean = None if align is None else load_clean_images(align)
     owner = load_key(key, passphrase_file)
+    before = owner.spec.num_marks - owner.records.opened
     verdict = ask(
         url, owner, alpha, max_queries=max_queries, thorough=thorough, clean=clean,
         evidence=evidence, report=report, **collect(options),
@@ -84,7 +85,7 @@ def verify(
         for name, path in written.items():
             click.echo(f"wrote the {name}: {path}")
         if written:
-            click.echo(f"opened {verdict.queries} marks for it: {left} of {owner.spec.num_marks} "
+            click.echo(f"opened {before - left} marks for it: {left} of {owner.spec.num_marks} "
                        "are left for other disputes")  # fmt: skip
         elif evidence or report:
             click.echo("nothing was written, and no mark was opened")

@@ -19,10 +19,11 @@ from tfmark.evidence.checks import (
     run_test,
 )
 from tfmark.evidence.choices import log_tries
-from tfmark.evidence.live import ask_again
+from tfmark.evidence.live import ask_again, thorough_triggers
 from tfmark.evidence.openings import check_bases, check_marks, triggers_of
 from tfmark.evidence.record import FILE, SERVICE, Evidence
 from tfmark.evidence.replay import Replayed, replay
+from tfmark.evidence.same_images import check_same_images
 from tfmark.evidence.stamps import Authorities, check_stamps
 from tfmark.evidence.steps import HOLDS, OPEN, REFUSED, Audit, Protocol, RefusedStepError, Step
 from tfmark.sequential import check_alpha
@@ -84,7 +85,7 @@ def audit(
         verdict = protocol.run(
             "verdict",
             "Computed again from the answers, it is the same.",
-            lambda: check_verdict(found, run_test(found, triggers, replayed)),
+            lambda: check_verdict(found, run_test(found, triggers, replayed), made),
         )
         found = replace(found, verdict=verdict)
         again = None
@@ -130,14 +131,22 @@ def _read(
     protocol.run(
         "base images",
         "Each mark is on the image that the commitment puts it on.",
-        lambda: check_bases(found.openings, spec),
+        lambda: _check_images(found),
     )
+    asked = found.openings[: len(found.answers)]
     triggers = protocol.run(
         "triggers",
-        f"{count} triggers and their labels follow from the marks.",
-        lambda: triggers_of(found.openings, spec, root, published.value_range),
+        f"{len(asked)} triggers and their labels follow from the marks"
+        + (", and those of the thorough question." if found.thorough else "."),
+        lambda: triggers_of(asked, spec, root, published.value_range),
     )
     return found, triggers, _answers(protocol, found, triggers)
+
+
+def _check_images(found: Evidence) -> None:
+    check_bases(found.openings, found.spec)
+    if found.thorough is not None:
+        check_same_images(found.thorough, found.first, found.spec)
 
 
 def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Replayed:
@@ -149,11 +158,12 @@ def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Repla
         )
         protocol.add(Step("answers", OPEN, text))
         answers, rounds = np.array(found.answers, np.int64), found.asking.rounds
-        return Replayed(answers, found.verdict.alignment, (0,) * (len(rounds) + 1))
+        scores = None if found.thorough is None else found.thorough.scores
+        return Replayed(answers, found.verdict.alignment, (0,) * (len(rounds) + 1), scores)
     replayed = protocol.run(
         "requests",
         f"{len(found.exchanges)} requests asked about these triggers, in order, and nothing else.",
-        lambda: replay(found, triggers),
+        lambda: replay(found, triggers, thorough_triggers(found)),
     )
     protocol.run(
         "answers",

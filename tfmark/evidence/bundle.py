@@ -5,6 +5,9 @@
     time-stamps/00.tsr       time stamps over commitment.json (RFC 3161)
     marks.json               the opened marks: subkeys and Merkle paths
     base-images.bin          their base images, uint8
+    thorough.json            the thorough question, if it was asked: images by their Merkle paths,
+    thorough-images.bin      uint8,
+    thorough-scores.bin      and what all classes scored, float64, little-endian
     clean-images.bin         what classes were aligned on, if they were, uint8
     exchanges/00000-request  bodies as they were sent and received
     exchanges/00000-answer

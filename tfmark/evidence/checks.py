@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
+from tfmark.asking import weighed
 from tfmark.errors import EvidenceError
 from tfmark.evidence.choices import Choice, choices, log_tries
+from tfmark.evidence.openings import labels_of
 from tfmark.evidence.record import Evidence
 from tfmark.evidence.replay import Replayed
+from tfmark.evidence.same_images import same_scores
 from tfmark.sequential import SequentialTest
 from tfmark.triggers import TriggerSet
-from tfmark.verdict import Verdict
+from tfmark.verdict import NOT_SHOWN, Verdict
 
 SMALL = 1e-9  # by how much numbers may differ that another machine computed
 
@@ -25,16 +29,19 @@ def check_commitment(found: Evidence) -> None:
 
 def check_answers(found: Evidence, replayed: Replayed) -> None:
     """The answers that were counted have to be those that were received."""
-    for opening, kept, read in zip(found.openings, found.answers, replayed.answers, strict=True):
+    asked = found.openings[: len(found.answers)]
+    for opening, kept, read in zip(asked, found.answers, replayed.answers, strict=True):
         if kept != read:
             raise EvidenceError(f"the answer to mark {opening.index} was {read}, not {kept}")
     if replayed.alignment != found.verdict.alignment:
         raise EvidenceError("the suspect's classes were aligned in another way")
+    if found.thorough is not None and not same_scores(found.thorough.scores, replayed.scores):
+        raise EvidenceError("the scores of the thorough question are not those that were received")
 
 
 def count_choices(found: Evidence, replayed: Replayed) -> tuple[Choice, ...]:
     """What the claimant could have chosen."""
-    return _choices(found, replayed, len(found.exchanges))
+    return _choices(found, replayed, len(found.exchanges), found.thorough is not None)
 
 
 def run_test(found: Evidence, triggers: TriggerSet, replayed: Replayed) -> SequentialTest:
@@ -45,7 +52,8 @@ def run_test(found: Evidence, triggers: TriggerSet, replayed: Replayed) -> Seque
         InvalidArgumentError: if so many marks cannot prove anything.
     """
     left, spec = found.spec.num_marks - found.first, found.spec
-    if not len(triggers) <= found.num_marks <= left:
+    fewest = len(triggers) if found.thorough is None else left
+    if not fewest <= found.num_marks <= left:
         raise EvidenceError(f"{found.num_marks} questions are said to have been allowed, of {left}")
     before, *after = (log_tries(_choices(found, replayed, seen)) for seen in replayed.seen)
     test = SequentialTest(
@@ -72,10 +80,15 @@ def new_test(verdict: Verdict, tries: float) -> SequentialTest:
     return test
 
 
-def check_verdict(found: Evidence, test: SequentialTest) -> Verdict:
-    """The verdict has to be what the test gives. Its reason is told anew."""
-    claimed = found.verdict
-    computed = replace(test.verdict(), alignment=claimed.alignment)
+def check_verdict(found: Evidence, test: SequentialTest, made: Iterable[Choice]) -> Verdict:
+    """The verdict has to be what both questions give. Its reason is told anew."""
+    claimed, computed = found.verdict, test.verdict()
+    if found.thorough is not None:
+        if computed.status != NOT_SHOWN:
+            raise EvidenceError("it was asked thoroughly, and the ordinary question had shown it")
+        labels = labels_of(found.openings, found.spec, bytes.fromhex(found.commitment.commitment))
+        computed = weighed(computed, found.thorough.scores, labels, log_tries(made))
+    computed = replace(computed, alignment=claimed.alignment)
     numbers = ("p_value", "evidence_bits", "tail_p_value", "tries")
     for name in numbers:
         if not _close(getattr(claimed, name), getattr(computed, name)):
@@ -83,6 +96,10 @@ def check_verdict(found: Evidence, test: SequentialTest) -> Verdict:
                 f"{name} is {getattr(computed, name)}, not {getattr(claimed, name)}"
             )
     exact = {name: getattr(computed, name) for name in numbers}
+    if claimed.thorough is not None and computed.thorough is not None:
+        tail = computed.thorough.p_value
+        if _close(claimed.thorough.p_value, tail):
+            exact["thorough"] = replace(claimed.thorough, p_value=tail)
     if computed != replace(claimed, reason=computed.reason, **exact):
         raise EvidenceError(
             f"{computed.matches} of {computed.queries} answers match, which is "
@@ -92,10 +109,12 @@ def check_verdict(found: Evidence, test: SequentialTest) -> Verdict:
     return computed
 
 
-def _choices(found: Evidence, replayed: Replayed, seen: int) -> tuple[Choice, ...]:
+def _choices(
+    found: Evidence, replayed: Replayed, seen: int, thorough: bool = False
+) -> tuple[Choice, ...]:
     return choices(
         found.first, found.spec.num_classes, found.commitment.value_range, found.asking.dialect,
-        replayed.alignment, found.exchanges[:seen],
+        replayed.alignment, found.exchanges[:seen], thorough,
     )  # fmt: skip
 
 

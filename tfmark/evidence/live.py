@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from tfmark.endpoints.base import checked_ids
+import numpy as np
+
+from tfmark.asking import weighed
+from tfmark.endpoints.base import checked_ids, checked_scores
 from tfmark.endpoints.options import split_options
 from tfmark.errors import EndpointError
 from tfmark.evidence.record import Evidence
+from tfmark.evidence.same_images import rounds_again
 from tfmark.evidence.suspects import suspect_of
 from tfmark.sequential import SequentialTest
 from tfmark.triggers import TriggerSet
@@ -43,6 +48,21 @@ def ask_again(
     try:
         suspect, _ = suspect_of(evidence, address, dialect, connection)
         test.record(checked_ids(suspect.classify(triggers.pixels), len(triggers)), triggers.labels)
+        verdict = test.verdict()
+        if evidence.thorough is None or verdict.owned:
+            return verdict
+        rounds = list(thorough_triggers(evidence))
+        classes = evidence.spec.num_classes
+        scores = [checked_scores(suspect, asked.pixels, classes) for asked in rounds]
     except EndpointError as error:
         return test.verdict(str(error))
-    return test.verdict()
+    return weighed(verdict, np.stack(scores), rounds[0].labels, test.log_tries)
+
+
+def thorough_triggers(evidence: Evidence) -> Iterator[TriggerSet]:
+    """The triggers of the thorough question, round by round; none if it was not asked."""
+    if evidence.thorough is not None:
+        yield from rounds_again(
+            evidence.thorough, evidence.openings, evidence.spec,
+            bytes.fromhex(evidence.commitment.commitment), evidence.commitment.value_range,
+        )  # fmt: skip

@@ -10,7 +10,14 @@ from tfmark.commitment import read_commitment
 from tfmark.errors import EvidenceError
 from tfmark.evidence.asking_facts import read_asking, write_asking
 from tfmark.evidence.facts import only, read_facts, take, take_time, write_facts
-from tfmark.evidence.image_files import read_clean, read_marks, write_clean, write_marks
+from tfmark.evidence.image_files import (
+    read_clean,
+    read_marks,
+    read_same_images,
+    write_clean,
+    write_marks,
+    write_same_images,
+)
 from tfmark.evidence.record import SERVICE, Evidence
 from tfmark.evidence.verdict_facts import read_verdict, write_verdict
 from tfmark.evidence.wire_files import read_exchanges, write_exchanges
@@ -59,6 +66,7 @@ def to_members(evidence: Evidence) -> dict[str, bytes]:
     return {
         **members,
         **write_marks(evidence.openings),
+        **write_same_images(evidence.thorough),
         **clean,
         **{_stamp(n): stamp for n, stamp in enumerate(evidence.time_stamps)},
         _EVIDENCE: write_facts(facts),
@@ -89,11 +97,12 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
     if stamps > MAX_TIME_STAMPS:
         raise EvidenceError(f"it has {stamps} time stamps, more than {MAX_TIME_STAMPS}")
     openings = read_marks(members, spec)
-    if len(answers) != len(openings):
+    thorough = read_same_images(members, spec)
+    if not (len(answers) < len(openings) if thorough else len(answers) == len(openings)):
         raise EvidenceError(f"{len(answers)} answers to {len(openings)} opened marks")
     asking = read_asking(take(facts, "suspect", dict))
-    if sum(asking.rounds) != len(openings):
-        raise EvidenceError(f"{sum(asking.rounds)} questions about {len(openings)} opened marks")
+    if sum(asking.rounds) != len(answers):
+        raise EvidenceError(f"{sum(asking.rounds)} questions, but {len(answers)} answers")
     exchanges = read_exchanges(take(facts, "exchanges", list), members)
     if exchanges and asking.kind != SERVICE:
         raise EvidenceError("there are exchanges, but no service was asked")
@@ -108,6 +117,7 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         answers=tuple(answers),
         verdict=read_verdict(take(facts, "verdict", dict)),
         exchanges=exchanges,
+        thorough=thorough,
         clean=read_clean(facts["clean_labels"], members, spec),
         started=take_time(facts, "started"),
         ended=take_time(facts, "ended"),

@@ -20,7 +20,7 @@ from tfmark.errors import EvidenceError
 from tfmark.marks import content
 from tfmark.pixels import Pixels, ValueRange
 from tfmark.spec import Spec
-from tfmark.triggers import TriggerSet
+from tfmark.triggers import Ints, TriggerSet
 
 if TYPE_CHECKING:
     from tfmark.key import WatermarkKey
@@ -130,13 +130,19 @@ def triggers_of(
     if spec.scheme == "content":
         content.check_text(spec.text, *spec.shape[:2])
     pixels = np.empty((len(openings), *spec.shape), np.uint8)
-    labels = np.empty(len(openings), np.int64)
     for row, opening in enumerate(openings):
         pattern = marks.draw(
             spec, opening.index, mark_stream(opening.subkey, commitment, b"pattern")
         )
         pixels[row] = pattern.apply(opening.base, spec.shape[2])
-        labels[row] = mark_label(opening.subkey, commitment, spec.num_classes)
     indices = np.array([opening.index for opening in openings], np.int64)
     shape = (len(openings), *spec.image_shape)
+    labels = labels_of(openings, spec, commitment)
     return TriggerSet(pixels.reshape(shape), labels, indices, value_range)
+
+
+def labels_of(openings: Sequence[Opening], spec: Spec, commitment: bytes) -> Ints:
+    """Derive the labels from opened marks."""
+    classes = spec.num_classes
+    labels = [mark_label(opening.subkey, commitment, classes) for opening in openings]
+    return np.array(labels, np.int64)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tfmark.commitment import Commitment
 from tfmark.endpoints.dialect import Dialect
 from tfmark.evidence.openings import Opening
+from tfmark.evidence.same_images import SameImages
 from tfmark.evidence.tape import Exchange
 from tfmark.pixels import Pixels
 from tfmark.spec import Spec
@@ -66,11 +67,14 @@ class Evidence:
         commitment: what the owner published.
         time_stamps: RFC 3161 responses over `commitment.document`.
         num_marks: number of marks, or questions, that could be asked.
-        openings: the marks that were asked, opened. No other mark is.
+        openings: the marks that were asked, opened; all that were left, if they were asked
+            thoroughly. No other mark is.
         asking: who was asked, and how.
-        answers: class ids as they were read, -1 where there was none, one for each opening.
+        answers: class ids as they were read, -1 where there was none: of the ordinary question, one
+            for each opening, or the first ones.
         verdict: what was found.
         exchanges: what crossed the wire, in order; none for a file or an object.
+        thorough: what the thorough question asked and was answered, if it was put.
         clean: what the classes were aligned on, if they were.
         started: when the asking began, in UTC.
         ended: when it was over.
@@ -86,6 +90,7 @@ class Evidence:
     answers: tuple[int, ...]
     verdict: Verdict
     exchanges: tuple[Exchange, ...]
+    thorough: SameImages | None
     clean: CleanImages | None
     started: datetime
     ended: datetime

@@ -8,13 +8,12 @@ from typing import Any
 from tfmark.alignment import Alignment
 from tfmark.errors import EvidenceError
 from tfmark.evidence.facts import only, take
-from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Verdict
+from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Thorough, Verdict
 
 
 def write_verdict(verdict: Verdict) -> dict[str, Any]:
     """The facts of a verdict."""
     facts = asdict(verdict)
-    del facts["thorough"]  # evidence is of the ordinary question
     if verdict.alignment is not None:
         classes = [list(pair) for pair in verdict.alignment.classes.items()]
         facts["alignment"] |= {"classes": classes, "unseen": list(verdict.alignment.unseen)}
@@ -27,11 +26,15 @@ def read_verdict(facts: dict[str, Any]) -> Verdict:
     Raises:
         EvidenceError: if they are not as `write_verdict` makes them.
     """
-    only(facts, (field.name for field in fields(Verdict) if field.name != "thorough"))
+    only(facts, (field.name for field in fields(Verdict)))
     status = take(facts, "status", str)
     if status not in (OWNED, NOT_SHOWN, INCONCLUSIVE):
         raise EvidenceError("the verdict is none that tfmark finds")
-    tail = facts["tail_p_value"]
+    tail, thorough = facts["tail_p_value"], facts["thorough"]
+    if thorough is not None:
+        only(thorough, (field.name for field in fields(Thorough)))
+        counts = {name: take(thorough, name, int) for name in ("rounds", "marks", "lifted")}
+        thorough = Thorough(**counts, p_value=take(thorough, "p_value", float))
     alignment = facts["alignment"]
     if alignment is not None:
         only(alignment, (field.name for field in fields(Alignment)))
@@ -55,4 +58,5 @@ def read_verdict(facts: dict[str, Any]) -> Verdict:
         reason=take(facts, "reason", str),
         alignment=alignment,
         tries=take(facts, "tries", float),
+        thorough=thorough,
     )

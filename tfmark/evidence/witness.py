@@ -14,15 +14,16 @@ import numpy.typing as npt
 
 import tfmark
 from tfmark.alignment import Alignment
-from tfmark.answers import ClassIds
+from tfmark.answers import ClassIds, Scores
 from tfmark.endpoints.addresses import show
-from tfmark.endpoints.base import Endpoint, checked_ids
+from tfmark.endpoints.base import Endpoint, checked_ids, checked_scores
 from tfmark.endpoints.connection import Connection
 from tfmark.endpoints.dialect import Dialect
 from tfmark.errors import InvalidArgumentError
 from tfmark.evidence.choices import choices, log_tries
 from tfmark.evidence.openings import check_size, open_marks
 from tfmark.evidence.record import FILE, OBJECT, SERVICE, Asking, CleanImages, Evidence
+from tfmark.evidence.same_images import SameImages, check_thorough_size, open_bases
 from tfmark.evidence.tape import RecordingConnection
 from tfmark.pixels import Pixels
 from tfmark.sequential import SequentialTest
@@ -40,6 +41,7 @@ class Witness:
         suspect: an address, a file, or an object that is asked in this program.
         dialect: how the suspect is asked.
         connection: how the way to it is taken.
+        thorough: whether it may be asked thoroughly. Defaults to `False`.
 
     Raises:
         EvidenceError: if the key's images are too large for evidence.
@@ -49,24 +51,36 @@ class Witness:
         first: index of the first mark that is asked.
     """
 
-    def __init__(self, key: WatermarkKey, suspect: Any, dialect: Dialect, connection: Connection):
+    def __init__(
+        self,
+        key: WatermarkKey,
+        suspect: Any,
+        dialect: Dialect,
+        connection: Connection,
+        thorough: bool = False,
+    ):
         check_size(key.spec)
+        if thorough:
+            check_thorough_size(key.spec)
         self._key, self._suspect, self._dialect = key, suspect, dialect
         self.first = key.records.opened
         address = os.fspath(suspect) if isinstance(suspect, str | os.PathLike) else ""
         self.connection = RecordingConnection.like(connection, address)
         self._rounds: list[int] = []
         self._answers: list[int] = []
+        self._scores: list[Scores] = []
         self._started = datetime.now(UTC)
 
-    def log_tries(self, alignment: Alignment | None) -> float:
+    def log_tries(self, alignment: Alignment | None, thorough: bool = False) -> float:
         """Natural logarithm of the tries that have to be counted; see `choices`.
 
         Raises:
             InvalidArgumentError: if the scale is one that evidence does not take.
         """
         spec, scale, tape = self._key.spec, self._key.value_range, self.connection.tape
-        made = choices(self.first, spec.num_classes, scale, self._dialect, alignment, tape)
+        made = choices(
+            self.first, spec.num_classes, scale, self._dialect, alignment, tape, thorough
+        )
         return log_tries(made)
 
     def listen(
@@ -78,7 +92,8 @@ class Witness:
             test.log_tries = self.log_tries(alignment)
 
         count()
-        return _Heard(endpoint, self._rounds, self._answers, count)
+        heard = self._rounds, self._answers, self._scores
+        return _Heard(endpoint, self._key.spec.num_classes, *heard, count)
 
     def evidence(
         self, verdict: Verdict, num_marks: int, clean: tuple[Pixels, Any] | None
@@ -92,6 +107,8 @@ class Witness:
         """
         ended = datetime.now(UTC)
         count = len(self._answers)
+        if verdict.thorough is not None:
+            count = self._key.spec.num_marks - self.first
         first = self._key.open_next(count)
         if first != self.first:
             raise InvalidArgumentError(
@@ -112,10 +129,14 @@ class Witness:
             answers=tuple(self._answers),
             verdict=verdict,
             exchanges=tuple(self.connection.tape),
+            thorough=None if verdict.thorough is None else self._same_images(),
             clean=None if clean is None else CleanImages(clean[0], _flat(clean[1])),
             started=self._started,
             ended=ended,
         )
+
+    def _same_images(self) -> SameImages:
+        return SameImages(open_bases(self._key, self.first), np.stack(self._scores))
 
     def _identity(self) -> tuple[str, str, str]:
         if not isinstance(self._suspect, str | os.PathLike):
@@ -131,11 +152,14 @@ class _Heard:
     def __init__(
         self,
         endpoint: Endpoint,
+        num_classes: int,
         rounds: list[int],
         answers: list[int],
+        scores: list[Scores],
         count: Callable[[], None],
     ):
-        self._endpoint, self._rounds, self._answers = endpoint, rounds, answers
+        self._endpoint, self._num_classes = endpoint, num_classes
+        self._rounds, self._answers, self._scores = rounds, answers, scores
         self._count = count
 
     @property
@@ -150,6 +174,12 @@ class _Heard:
         self._answers.extend(np.asarray(ids).tolist())
         self._count()
         return ids
+
+    def scores(self, images: Pixels) -> Scores:
+        """See `Endpoint`."""
+        scores = checked_scores(self._endpoint, images, self._num_classes)
+        self._scores.append(scores)
+        return scores
 
 
 def _flat(labels: Any) -> npt.NDArray[np.int64]:

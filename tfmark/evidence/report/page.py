@@ -12,6 +12,7 @@ from tfmark.evidence.choices import Choice, choices, log_tries
 from tfmark.evidence.record import Evidence
 from tfmark.evidence.report import numbers
 from tfmark.evidence.report.certificates import server_certificates
+from tfmark.evidence.report.lift_rows import lift_rows
 from tfmark.evidence.report.plot import draw_plot
 from tfmark.evidence.report.questions import questions
 from tfmark.evidence.report.settings import KINDS, again, settings
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 
 SECTIONS = (
-    "plot", "meaning", "audit", "questions", "commitment", "choices", "asking", "checking",
-    "limits",
+    "plot", "meaning", "audit", "questions", "thorough", "commitment", "choices", "asking",
+    "checking", "limits",
 )  # fmt: skip
 SECTIONS_IF_REFUSED = "audit", "checking", "limits"
 
@@ -65,13 +66,16 @@ def render_report(evidence: Evidence, audit: Audit | None = None) -> str:
 def _facts(evidence: Evidence, audit: Audit | None) -> dict[str, Any]:
     """What is shown of any evidence, also of some that was refused."""
     shown = SECTIONS if audit is None or audit.holds else SECTIONS_IF_REFUSED
+    empty = {"audit"} if audit is None else set()
+    if evidence.thorough is None:
+        empty.add("thorough")
     return {
         "evidence": evidence,
         "verdict": evidence.verdict,
         "commitment": evidence.commitment,
         "owner": evidence.commitment.owner,
         "audit": audit,
-        "sections": [section for section in shown if audit or section != "audit"],
+        "sections": [section for section in shown if section not in empty],
         "kind": KINDS[evidence.asking.kind],
         "suspect": again(evidence),
         "signer": _public_key(evidence.commitment),
@@ -88,6 +92,7 @@ def _findings(evidence: Evidence) -> dict[str, Any]:
     log10_tries = log_tries(made) / math.log(10)
     return {
         "questions": rows,
+        "lifts": lift_rows(evidence),
         "plot": draw_plot(rows, log10_alpha, log10_alpha + log10_tries),
         "log10_alpha": log10_alpha,
         "log10_needed": log10_alpha + log10_tries,
@@ -103,6 +108,7 @@ def _choices(evidence: Evidence) -> tuple[Choice, ...]:
     return choices(
         evidence.first, evidence.spec.num_classes, evidence.commitment.value_range,
         evidence.asking.dialect, evidence.verdict.alignment, evidence.exchanges,
+        evidence.thorough is not None,
     )  # fmt: skip
 
 

@@ -54,9 +54,8 @@ def _questions(evidence: Evidence) -> Iterator[Question]:
     spec, root = evidence.spec, bytes.fromhex(evidence.commitment.commitment)
     longest = longest_side(3 * min(len(evidence.openings), MOST_PICTURED))
     matches = 0
-    for number, (opening, answer) in enumerate(
-        zip(evidence.openings, evidence.answers, strict=True), 1
-    ):
+    asked = evidence.openings[: len(evidence.answers)]
+    for number, (opening, answer) in enumerate(zip(asked, evidence.answers, strict=True), 1):
         label = mark_label(opening.subkey, root, spec.num_classes)
         matches += answer == label
         pictured = number <= MOST_PICTURED
