@@ -284,14 +284,9 @@ def test_a_suspect_that_goes_away_in_the_middle(faded):
     assert verdict.thorough is None
 
 
-@pytest.mark.parametrize(
-    "options", [{"max_queries": 20}, {"evidence": "e.zip"}, {"report": "r.html"}]
-)
-def test_what_does_not_go_with_it(small_marked, options, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InvalidArgumentError, match="beside `thorough`"):
-        tfmark.verify(small_marked, KEY, thorough=True, **options)
-    assert not any(tmp_path.iterdir())
+def test_all_marks_are_asked_or_none(small_marked):
+    with pytest.raises(InvalidArgumentError, match="about all marks. Expected no `max_queries`"):
+        tfmark.verify(small_marked, KEY, thorough=True, max_queries=20)
 
 
 # --- before release -----------------------------------------------------------------------------

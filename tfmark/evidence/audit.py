@@ -146,7 +146,7 @@ def _read(
 def _check_images(found: Evidence) -> None:
     check_bases(found.openings, found.spec)
     if found.thorough is not None:
-        check_same_images(found.thorough, found.first, found.spec)
+        check_same_images(found.thorough, found.openings, found.spec)
 
 
 def _answers(protocol: Protocol, found: Evidence, triggers: TriggerSet) -> Replayed:

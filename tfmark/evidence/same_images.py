@@ -86,14 +86,17 @@ def open_bases(key: WatermarkKey, first: int) -> tuple[BaseOpening, ...]:
     )
 
 
-def check_same_images(same: SameImages, first: int, spec: Spec) -> None:
-    """Check that these are the committed images that belong there, and scores of all questions.
+def check_same_images(same: SameImages, openings: Sequence[Opening], spec: Spec) -> None:
+    """Check that all marks were put on the images that belong there, and that all have scores.
 
     Raises:
-        EvidenceError: if they are not.
+        EvidenceError: if not.
     """
     check_thorough_size(spec)
-    expected = (rounds_of(spec), spec.num_marks - first, spec.num_classes)
+    first = openings[0].index
+    if len(openings) != spec.num_marks - first:
+        raise EvidenceError(f"{len(openings)} marks were asked thoroughly, not all from {first} on")
+    expected = (rounds_of(spec), len(openings), spec.num_classes)
     if same.scores.shape != expected:
         raise EvidenceError(f"scores of the shape {same.scores.shape}, not {expected}")
     if [base.place for base in same.bases] != _all_places(spec, first):
