@@ -82,6 +82,16 @@ def test_known_answers():
     assert exact_tail(np.zeros((4, 3), np.int64), np.array([0, 1, 2, 0])) == 1
 
 
+def test_many_marks_take_no_longer():
+    """Thousands of marks are counted in coarser steps, and never below what floats can hold."""
+    rng = np.random.default_rng(0)
+    found = lifts(rng.random((2, 3000, 2)))
+    labels = rng.integers(0, 2, 3000)
+    tails = [exact_tail(found, labels), exact_tail(found, 1 - labels)]
+    assert sum(tails) == pytest.approx(1, abs=0.01)
+    assert exact_tail(found, found.argmax(axis=1)) == 1e-300
+
+
 # --- what is read -------------------------------------------------------------------------------
 
 
