@@ -10,7 +10,7 @@ import urllib3
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfmark.answers import NO_ANSWER, class_ids
+from tfmark.answers import NO_ANSWER, AnswerReader, class_ids
 from tfmark.endpoints import Connection, Dialect, Suspect, Task, TFServing
 from tfmark.endpoints.http import HttpClient
 from tfmark.errors import AnswerError, EndpointError
@@ -77,6 +77,25 @@ def test_class_ids_or_one_clear_error(outputs, num_images, num_classes, output):
         check_message(error)
     else:
         check_form(ids, num_images, num_classes)
+
+
+@bounded
+@given(OUTPUTS, st.integers(1, 5), st.sampled_from([None, None, "a"]))
+def test_scores_say_what_class_ids_say_or_there_is_one_clear_error(outputs, num_images, output):
+    """The likeliest class of the scores is the class id, unless two are equally likely."""
+    try:
+        ids = AnswerReader(K, output).read(outputs, num_images)
+    except AnswerError as error:
+        with pytest.raises(AnswerError) as raised:
+            AnswerReader(K, output).scores(outputs, num_images)
+        assert str(raised.value) == str(error)
+        return
+    scores = AnswerReader(K, output).scores(outputs, num_images)
+    assert scores.shape == (num_images, K)
+    assert scores.dtype == np.float64
+    for row, answer in zip(scores, ids, strict=True):
+        assert (answer == NO_ANSWER) == bool(np.isnan(row).any())
+        assert answer == NO_ANSWER or row[answer] == row.max()
 
 
 @bounded

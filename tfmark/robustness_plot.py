@@ -84,7 +84,7 @@ def _legend(axes: Any) -> None:
     axes.plot([], [], "*", color=INK, markersize=13, linestyle="", label="the model as it is")
     for status, (colour, marker) in STYLES.items():
         axes.plot([], [], marker, color=colour, linestyle="", label=status)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=4, frameon=False, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=5, frameon=False, fontsize=9)
 
 
 def _list(axes: Any, rows: Sequence[Row]) -> None:
@@ -92,7 +92,7 @@ def _list(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_axis_off()
     height = axes.figure.get_figheight()
     step = LINE / height * 1.1
-    columns = (0.0, 0.04, 0.80, 1.0)
+    columns = (0.0, 0.04, 0.74, 1.0)
     top = 0.98
     for x, text in zip(columns[1:], ("attack", "verdict", "p-value"), strict=True):
         axes.text(x, top, text, transform=axes.transAxes, color=FAINT, fontsize=8,
@@ -110,7 +110,7 @@ def _list(axes: Any, rows: Sequence[Row]) -> None:
         axes.text(columns[3], y, p_value, color=INK, ha="right", **style)
 
 
-def _clipped(text: str, longest: int = 66) -> str:
+def _clipped(text: str, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

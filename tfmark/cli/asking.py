@@ -26,8 +26,8 @@ NEW = click.Path(dir_okay=False, path_type=Path)
 @click.option("--max-queries", type=click.IntRange(1), metavar="N",
               help="The most questions that may be asked.  [default: the marks]")  # fmt: skip
 @click.option("--thorough", is_flag=True,
-              help="If that shows nothing, put all marks on the same 16 images, and see towards "
-                   "which class each mark moves the answers.")  # fmt: skip
+              help="Where the ordinary question shows nothing, put all marks on the same 16 "
+                   "images, and see towards which class each moves the answers.")  # fmt: skip
 @click.option("--align", type=FILE, metavar="IMAGES.npz",
               help="Clean images and their class ids (arrays images and labels), asked first to "
                    "find out how the suspect numbers its classes.")  # fmt: skip
