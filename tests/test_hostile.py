@@ -61,6 +61,7 @@ from tests.hostile_servers import (
     then_silence,
     zipped_zeros,
 )
+from tfmark.asking import on_same_images
 from tfmark.cli import main
 from tfmark.endpoints.connection import Connection
 from tfmark.errors import AnswerError, EndpointError, RefusedError, UnreachableError
@@ -87,9 +88,11 @@ def new_key(*shape):
 
 KEY = new_key(8, 8, 1)
 TRIGGERS = KEY.triggers()
-LABELS = dict(
-    zip((image.tobytes() for image in TRIGGERS.pixels), TRIGGERS.labels.tolist(), strict=True)
-)
+LABELS = {
+    image.tobytes(): int(label)
+    for asked in (*on_same_images(KEY), TRIGGERS)
+    for image, label in zip(asked.pixels, asked.labels, strict=True)
+}
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -575,12 +578,27 @@ def test_the_command_says_the_same(case, elsewhere, key_file, pauses):
     assert result.exit_code == EXIT_CODES[case.status], result.output
     assert re.search(case.text, result.output) or case.status != "inconclusive"
     assert result.output.startswith(case.status)
-    assert len(result.output.splitlines()) == 2
+    *said, last = result.output.splitlines()
+    assert len(said) == 1 + (case.status == "not shown")
+    assert (last == "--thorough asks more, and sees more.") == (case.status == "not shown")
     check_nothing_leaks(result.output)
     assert all(0 <= pause <= 30 for pause in pauses)
     assert (
         len(pauses) <= 3 * 4 + 2
     )  # smaller batches may help against 429: 10, 5, 2, 1; and metadata
+
+
+@cases(QUICK)
+def test_asked_thoroughly_they_get_no_further(case, elsewhere, key_file, pauses):
+    """No answer proves anything but those that match, and none ends the command in another way."""
+    with hostile_server(case.behaviour, labels=LABELS, elsewhere=elsewhere) as server:
+        result = CliRunner().invoke(main, [*command(key_file, server), "--thorough"], color=True)
+    assert isinstance(result.exception, SystemExit | None), result.exc_info
+    status = result.output.partition(":")[0]
+    assert status != "owned" or case.status == "owned"
+    assert result.exit_code == EXIT_CODES[status]
+    assert len(result.output.splitlines()) == 2
+    check_nothing_leaks(result.output)
 
 
 MEASURED = """
