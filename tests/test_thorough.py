@@ -284,6 +284,11 @@ def test_odd_scores_never_prove_anything(scores, status):
     assert verdict.p_value > 1e-3
 
 
+def test_where_all_classes_are_lifted_as_far_none_counts():
+    verdict = tfmark.verify(Odd(lambda n: np.ones((n, CLASSES))), KEY, thorough=True)
+    assert (verdict.thorough.lifted, verdict.thorough.p_value) == (0, 1.0)
+
+
 def test_a_suspect_that_goes_away_in_the_middle(faded):
     def leave(count):
         raise UnreachableError("It went away.")

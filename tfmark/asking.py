@@ -1,21 +1,19 @@
-"""Asks a suspect about triggers until a test is decided."""
+"""Asks a suspect: mark by mark until a test is decided, or thoroughly about all of them."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfmark.answers import Scores
 from tfmark.endpoints.base import Endpoint, checked_ids, checked_scores
 from tfmark.errors import EndpointError, InvalidArgumentError
 from tfmark.sequential import SequentialTest
-from tfmark.thorough import exact_tail, lifts, rounds_of
-from tfmark.triggers import Ints, TriggerSet
-from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Thorough, Verdict
+from tfmark.thorough import rounds_of, weighed
+from tfmark.triggers import TriggerSet
+from tfmark.verdict import INCONCLUSIVE, Verdict
 
 if TYPE_CHECKING:
     from tfmark.key import WatermarkKey
@@ -92,43 +90,6 @@ def ask_thoroughly(
         except EndpointError as error:
             return replace(before, status=INCONCLUSIVE, reason=str(error))
     return weighed(before, np.stack(rounds), triggers.labels, log_tries())
-
-
-def weighed(before: Verdict, scores: Scores, labels: Ints, log_tries: float) -> Verdict:
-    """What both questions found.
-
-    Args:
-        before: what the ordinary one found, which did not show the watermark.
-        scores: float64 array of shape (rounds, marks, classes) of the thorough one.
-        labels: int64 array of shape (marks,).
-        log_tries: natural logarithm of the number of tries to count.
-    """
-    answered = ~np.isnan(scores).any(axis=2)
-    lifted = lifts(scores)
-    tail = exact_tail(lifted, labels)
-    tries = math.exp(min(log_tries, 700.0))
-    p_value = max(min(before.p_value, tail * tries, 1.0), 1e-300)
-    best = np.where(answered, np.nan_to_num(scores).argmax(axis=2), -1)
-    status, reason = NOT_SHOWN, "The thorough question shows nothing either."
-    if 2 * answered.sum() < answered.size:
-        status = INCONCLUSIVE
-        reason = f"Of {answered.size} questions {int((~answered).sum())} got no scores of classes."
-    elif p_value <= before.alpha:
-        status, reason = OWNED, "The thorough question suffices."
-    return replace(
-        before,
-        status=status,
-        p_value=p_value,
-        evidence_bits=-math.log2(p_value),
-        queries=before.queries + answered.size,
-        matches=before.matches + int(np.sum(best == labels)),
-        tail_p_value=None,
-        reason=reason,
-        tries=tries,
-        thorough=Thorough(
-            len(scores), len(labels), int(np.sum(lifted.argmax(axis=1) == labels)), tail
-        ),
-    )
 
 
 def on_same_images(key: WatermarkKey) -> Iterator[TriggerSet]:

@@ -16,11 +16,15 @@ counted and not simulated.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 
 from tfmark.answers import Scores
 from tfmark.spec import Spec
 from tfmark.triggers import Ints
+from tfmark.verdict import INCONCLUSIVE, NOT_SHOWN, OWNED, Thorough, Verdict
 
 ROUNDS = 16  # images that all marks are put on
 STEPS = 1 << 17  # of a sum of lifts; 48 marks of ten classes take 72,000
@@ -77,3 +81,39 @@ def exact_tail(found: Ints, labels: Ints) -> float:
             longer[size : size + len(ways)] += ways * (count / len(step))
         ways = longer
     return float(np.clip(ways[reached:].sum(), 1e-300, 1.0))
+
+
+def weighed(before: Verdict, scores: Scores, labels: Ints, log_tries: float) -> Verdict:
+    """What both questions found.
+
+    Args:
+        before: what the ordinary one found, which did not show the watermark.
+        scores: float64 array of shape (rounds, marks, classes) of the thorough one.
+        labels: int64 array of shape (marks,).
+        log_tries: natural logarithm of the number of tries to count.
+    """
+    answered = ~np.isnan(scores).any(axis=2)
+    lifted = lifts(scores)
+    tail = exact_tail(lifted, labels)
+    as_far = np.sum(lifted >= np.take_along_axis(lifted, labels[:, np.newaxis], axis=1), axis=1)
+    tries = math.exp(min(log_tries, 700.0))
+    p_value = max(min(before.p_value, tail * tries, 1.0), 1e-300)
+    best = np.where(answered, np.nan_to_num(scores).argmax(axis=2), -1)
+    status, reason = NOT_SHOWN, "The thorough question shows nothing either."
+    if 2 * answered.sum() < answered.size:
+        status = INCONCLUSIVE
+        reason = f"Of {answered.size} questions {int((~answered).sum())} got no scores of classes."
+    elif p_value <= before.alpha:
+        status, reason = OWNED, "The thorough question suffices."
+    return replace(
+        before,
+        status=status,
+        p_value=p_value,
+        evidence_bits=-math.log2(p_value),
+        queries=before.queries + answered.size,
+        matches=before.matches + int(np.sum(best == labels)),
+        tail_p_value=None,
+        reason=reason,
+        tries=tries,
+        thorough=Thorough(len(scores), len(labels), int(np.sum(as_far == 1)), tail),
+    )

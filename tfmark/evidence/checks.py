@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from tfmark.asking import weighed
 from tfmark.errors import EvidenceError
 from tfmark.evidence.choices import Choice, choices, log_tries
 from tfmark.evidence.openings import labels_of
@@ -16,6 +15,7 @@ from tfmark.evidence.record import Evidence
 from tfmark.evidence.replay import Replayed
 from tfmark.evidence.same_images import same_scores
 from tfmark.sequential import SequentialTest
+from tfmark.thorough import weighed
 from tfmark.triggers import TriggerSet
 from tfmark.verdict import NOT_SHOWN, Verdict
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tfmark.asking import weighed
 from tfmark.endpoints.base import checked_ids, checked_scores
 from tfmark.endpoints.options import split_options
 from tfmark.errors import EndpointError
@@ -17,6 +16,7 @@ from tfmark.evidence.record import Evidence
 from tfmark.evidence.same_images import rounds_again
 from tfmark.evidence.suspects import suspect_of
 from tfmark.sequential import SequentialTest
+from tfmark.thorough import weighed
 from tfmark.triggers import TriggerSet
 from tfmark.verdict import Verdict
 
