@@ -1,7 +1,9 @@
 """Evidence of the thorough question: it holds, and whatever is changed in it is refused."""
 
+import math
 import zlib
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import pytest
@@ -146,6 +148,41 @@ def test_not_shown_is_evidence_too(tmp_path):
     assert verdict.status == "not shown"
     assert verdict.thorough.p_value > 1e-3
     assert tfmark.audit(tmp_path / "e.zip").verdict == verdict.__class__(**vars(verdict))
+
+
+class Undecided(Faded):
+    """Matches just so often that the ordinary question asks every mark, and ends undecided."""
+
+    def __init__(self, key):
+        super().__init__(key)
+        test = SequentialTest(48, CLASSES, 1e-9, log_tries=math.log(16))
+        triggers = key.triggers()
+        for pixels, label in zip(triggers.pixels, triggers.labels, strict=True):
+            missed = replace(test)
+            missed.record(np.array([-1]), np.array([label]))
+            if missed.questions() or test.queries == 47:
+                test = missed
+            else:
+                test.record(np.array([label]), np.array([label]))
+                self.matched.add(pixels.tobytes())
+
+    @cached_property
+    def matched(self):
+        return set()
+
+    def _score(self, image):
+        scores = super()._score(image)
+        scores[self.labels[image.tobytes()]] += 9 * (image.tobytes() in self.matched)
+        return scores
+
+
+def test_it_holds_where_the_ordinary_question_asked_every_mark(tmp_path):
+    key = small_key(6)
+    verdict = tfmark.verify(Undecided(key), key, thorough=True, evidence=tmp_path / "e.zip")
+    assert verdict.owned
+    kept = tfmark.Evidence.load(tmp_path / "e.zip")
+    assert len(kept.answers) == len(kept.openings) == 48
+    assert tfmark.audit(tmp_path / "e.zip").holds
 
 
 def test_images_too_large_are_refused_before_anything_is_asked(tmp_path):

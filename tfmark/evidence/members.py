@@ -98,7 +98,7 @@ def from_members(members: Mapping[str, bytes]) -> Evidence:
         raise EvidenceError(f"it has {stamps} time stamps, more than {MAX_TIME_STAMPS}")
     openings = read_marks(members, spec)
     thorough = read_same_images(members, spec)
-    if not (len(answers) < len(openings) if thorough else len(answers) == len(openings)):
+    if not (len(answers) <= len(openings) if thorough else len(answers) == len(openings)):
         raise EvidenceError(f"{len(answers)} answers to {len(openings)} opened marks")
     asking = read_asking(take(facts, "suspect", dict))
     if sum(asking.rounds) != len(answers):
