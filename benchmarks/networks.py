@@ -1,8 +1,11 @@
-"""Small networks of five kinds, to be marked and attacked."""
+"""Small networks of seven kinds, to be marked and attacked."""
 
+import functools
 from typing import NamedTuple
 
 import keras
+
+layers = keras.layers
 
 WIDTHS = {  # and strides of the convolutions of the "strided" network
     "digits": ((24, 2), (48, 2)),
@@ -13,18 +16,16 @@ WIDTHS = {  # and strides of the convolutions of the "strided" network
 }
 
 
-def strided(name):
-    """Convolutions with strides and batch normalisation, and one dense layer."""
-    layers = keras.layers
+def strided(name, normalisation=functools.partial(layers.BatchNormalization, momentum=0.9)):
+    """Convolutions with strides and normalisation, and one dense layer."""
     for width, stride in WIDTHS[name.removesuffix("-augmented")]:
         yield layers.Conv2D(width, 3, stride, padding="same", use_bias=False)
-        yield from (layers.BatchNormalization(momentum=0.9), layers.ReLU())
+        yield from (normalisation(), layers.ReLU())
     yield layers.Flatten()
 
 
 def vgg(_):
     """Batch normalisation with Keras' defaults, pooling, and dropout behind a dense layer."""
-    layers = keras.layers
     for width in (16, 32, 64):
         yield from (layers.Conv2D(width, 3, padding="same"), layers.BatchNormalization())
         yield from (layers.ReLU(), layers.MaxPooling2D())
@@ -34,7 +35,6 @@ def vgg(_):
 
 def blocks(_):
     """Convolutions in pairs with ReLU of their own, one batch normalisation behind each pair."""
-    layers = keras.layers
     for width in (24, 48):
         for _ in range(2):
             yield layers.Conv2D(width, 3, padding="same", activation="relu")
@@ -45,7 +45,6 @@ def blocks(_):
 
 def plain(_):
     """Pooling and dropout, and no batch normalisation: nothing here can be hardened."""
-    layers = keras.layers
     for width in (24, 48):
         yield layers.Conv2D(width, 3, padding="same", activation="relu")
         yield layers.MaxPooling2D()
@@ -54,7 +53,6 @@ def plain(_):
 
 def residual(_):
     """Three pairs of convolutions, each added to what went in, and the mean over all places."""
-    layers = keras.layers
     yield layers.Conv2D(32, 3, padding="same", use_bias=False)
     yield layers.MaxPooling2D()
     yield from (layers.BatchNormalization(momentum=0.9), layers.ReLU())
@@ -69,19 +67,20 @@ class Residual(NamedTuple):
     stride: int
 
     def __call__(self, x):
-        layers = keras.layers
         shortcut = x if x.shape[-1] == self.width else self.convolved(x, self.stride, size=1)
         y = layers.ReLU()(self.convolved(x, self.stride))
         return layers.ReLU()(layers.Add()([shortcut, self.convolved(y)]))
 
     def convolved(self, x, stride=1, size=3):
-        layers = keras.layers
         y = layers.Conv2D(self.width, size, stride, padding="same", use_bias=False)(x)
         return layers.BatchNormalization(momentum=0.9)(y)
 
 
 KINDS = {
-    "strided": strided, "vgg": vgg, "blocks": blocks, "plain": plain, "residual": residual,
+    "strided": strided,
+    "groups": functools.partial(strided, normalisation=lambda: layers.GroupNormalization(8)),
+    "layers": functools.partial(strided, normalisation=layers.LayerNormalization),
+    "vgg": vgg, "blocks": blocks, "plain": plain, "residual": residual,
 }  # fmt: skip
 
 
@@ -92,7 +91,6 @@ def augmentation():
 
 def network(kind, name, shape, classes):
     """A network for images from 0 to 255. That for "cifar10" augments inside."""
-    layers = keras.layers
     inputs = keras.Input(shape)
     x = layers.Rescaling(1 / 127.5, -1)(inputs)
     if name == "cifar10":

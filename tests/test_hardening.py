@@ -9,25 +9,36 @@ import pytest
 import tfmark
 from tests.conftest import small_cnn
 from tfmark.attacks import FineTune
-from tfmark.model_sizes import multiply
+from tfmark.resizing import multiply
 
 SPARSE = "sparse_categorical_crossentropy"
 layers = keras.layers
 
 
-def normalised_cnn():
+def normalised_cnn(normalisation=lambda: layers.BatchNormalization(momentum=0.9)):
     stack = [keras.Input((24, 24, 1)), layers.Rescaling(1 / 127.5, -1)]
     for width in (16, 32):
-        stack.append(layers.Conv2D(width, 3, 2, padding="same"))
-        stack += [layers.BatchNormalization(momentum=0.9), layers.ReLU()]
+        stack += [layers.Conv2D(width, 3, 2, padding="same"), normalisation(), layers.ReLU()]
     return keras.Sequential([*stack, layers.Flatten(), layers.Dense(10, "softmax")])
 
 
+def group_normalised_cnn():
+    return normalised_cnn(lambda: layers.GroupNormalization(4, epsilon=0.1))  # so that it counts
+
+
+EACH_NORMALISATION = pytest.mark.parametrize("make", [normalised_cnn, group_normalised_cnn])
+
+
 def trained(digits, callbacks, epochs=2, make=normalised_cnn):
+    model = compiled(make)
+    continue_training(model, digits, callbacks, epochs)
+    return model
+
+
+def compiled(make):
     keras.utils.set_random_seed(0)
     model = make()
     model.compile(keras.optimizers.Adam(2e-3), SPARSE, metrics=["accuracy"])
-    continue_training(model, digits, callbacks, epochs)
     return model
 
 
@@ -55,7 +66,11 @@ def every_kind():
     x = layers.BatchNormalization()(layers.Dropout(0.2)(layers.MaxPooling2D()(x)))
     x = layers.Flatten()(x)
     x = layers.BatchNormalization(center=False)(layers.Dense(7, use_bias=False, name="dense")(x))
-    x = layers.LayerNormalization()(layers.Dense(7, name="by-itself")(x))
+    x = layers.LayerNormalization(name="of-layer")(layers.Dense(7, name="by-itself")(x))
+    x = keras.ops.relu(layers.RMSNormalization(name="root")(layers.Dense(8, name="before")(x)))
+    x = layers.Reshape((2, 2, 2))(x)
+    x = layers.GroupNormalization(2, name="groups")(layers.Conv2D(4, 1, name="between")(x))
+    x = layers.Flatten()(layers.UpSampling2D()(x))
     return keras.Model(image, layers.Dense(3, name="last")(x))
 
 
@@ -69,16 +84,37 @@ def test_the_model_computes_the_same():
     answers = model(x).numpy()
     factors = tfmark.harden(model)
     hardened = {path.rpartition("/")[2] for path, factor in factors.items() if factor > 1}
-    assert (len(factors), len(hardened)) == (14, 13)  # the last scales make room for "by-itself"
+    assert (len(factors), len(hardened)) == (20, 19)  # the last scales make room for "last"
     assert hardened >= {"separable", "depthwise", "transposed", "dense", "by-itself"}
     assert hardened >= {"first-in-a-row", "second-in-a-row"}
-    assert hardened >= {"scales", "added"}
-    assert not hardened & {"no-scale", "used-twice", "bent", "last"}
+    assert hardened >= {"scales", "added", "of-layer", "root", "before", "between", "last"}
+    assert not hardened & {"no-scale", "used-twice", "bent", "groups"}
     np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-5)
     assert set(tfmark.harden(model).values()) == {1.0}
     multiply(model, {path: 1 / factor for path, factor in factors.items()})
     for back, weights in zip(model.get_weights(), before, strict=True):
         np.testing.assert_allclose(back, weights, rtol=1e-5, atol=1e-7)
+
+
+def test_what_keras_compiled_before_computes_the_same(digits, tmp_path):
+    """Epsilon is a number, not a variable, so it is compiled into the functions of a model."""
+    x, y = digits.x_train[:64], digits.y_train[:64]
+    keras.utils.set_random_seed(1)
+    model = group_normalised_cnn()
+    model.compile(keras.optimizers.SGD(0.0), SPARSE)
+
+    def answers(model):
+        loss = float(model.train_on_batch(x, y)), float(model.evaluate(x, y, 64, verbose=0))
+        return np.append(model.predict(x, verbose=0), loss)
+
+    before = answers(model)
+    for change in (tfmark.harden, tfmark.soften):
+        assert any(factor != 1 for factor in change(model).values())
+        np.testing.assert_allclose(answers(model), before, rtol=1e-4, atol=1e-6)
+    tfmark.harden(model)
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(answers(reloaded), before, rtol=1e-4, atol=1e-6)
 
 
 def test_no_more_than_three_kernels_in_a_row_are_hardened():
@@ -106,10 +142,11 @@ def test_scales_that_reach_the_last_layer_along_shortcuts_are_balanced_with_it()
     np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-6)
 
 
-def test_marks_outlive_fine_tuning(digits, make_key):
+@EACH_NORMALISATION
+def test_marks_outlive_fine_tuning(digits, make_key, make):
     """SGD at 0.05 with momentum, which removes them from the model as it was trained."""
     watermark = tfmark.WatermarkCallback(make_key(), inject_every=1, robust=True)
-    model = trained(digits, [watermark], epochs=12)
+    model = trained(digits, [watermark], epochs=12, make=make)
     stolen = digits.x_train[512:1024], digits.y_train[512:1024]
     attack = FineTune(learning_rate=0.05, momentum=0.9, epochs=6, share=1.0, batch_size=16)
     marks, verdicts = {}, {}
@@ -122,31 +159,44 @@ def test_marks_outlive_fine_tuning(digits, make_key):
     assert verdicts == {True: "not shown", False: "owned"}
 
 
-def test_what_callbacks_keep_at_the_end_of_an_epoch_is_hardened(digits, make_key, tmp_path):
+@EACH_NORMALISATION
+def test_what_callbacks_keep_at_the_end_of_an_epoch_is_hardened(digits, make_key, tmp_path, make):
+    """And answers as it does to callbacks behind, which ask with a compiled function."""
+    answers = {}
+
+    def ask(epoch, _):
+        answers[epoch] = model.predict(digits.x_test[:64], verbose=0)
+
     watermark = tfmark.WatermarkCallback(make_key(), inject_every=2, robust=True)
     save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
     best = keras.callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
-    model = trained(digits, [watermark, save, best], epochs=3)
-    for kept in (model, *(keras.saving.load_model(path) for path in tmp_path.iterdir())):
+    model = compiled(make)
+    behind = [save, best, keras.callbacks.LambdaCallback(on_epoch_end=ask)]
+    continue_training(model, digits, [watermark, *behind], epochs=3)
+    assert set(tfmark.harden(model).values()) == {1.0}
+    for epoch, seen in answers.items():
+        kept = keras.saving.load_model(tmp_path / f"{epoch + 1}.keras")
         assert set(tfmark.harden(kept).values()) == {1.0}
+        np.testing.assert_allclose(kept.predict(digits.x_test[:64], verbose=0), seen, atol=1e-5)
 
 
-def test_training_goes_as_without(digits, make_key, monkeypatch):
+@EACH_NORMALISATION
+def test_training_goes_as_without(digits, make_key, monkeypatch, make):
     """But for entanglement; also where the same callback watches a second training."""
     monkeypatch.setattr("tfmark.entanglement.WEIGHT", 0.0)
     results = []
     for robust in (False, True):
         watermark = tfmark.WatermarkCallback(make_key(), robust=robust)
-        model = trained(digits, [watermark])
+        model = trained(digits, [watermark], make=make)
         continue_training(model, digits, [watermark])
         results.append(model.predict(digits.x_test, verbose=0))
     np.testing.assert_allclose(*results, atol=1e-3)
 
 
 def test_a_model_that_cannot_be_hardened(digits, make_key):
-    with pytest.raises(tfmark.TfmarkError, match="batch normalisation follows"):
+    with pytest.raises(tfmark.TfmarkError, match="normalisation of batches"):
         tfmark.harden(small_cnn())
-    with pytest.raises(tfmark.TfmarkError, match="batch normalisation follows"):
+    with pytest.raises(tfmark.TfmarkError, match="normalisation of batches"):
         tfmark.harden(keras.Sequential([layers.Conv2D(4, 3), layers.BatchNormalization()]))
     watermark = tfmark.WatermarkCallback(make_key(), robust=True)
     with pytest.warns(UserWarning, match="cannot be hardened"):

@@ -12,9 +12,9 @@ import numpy as np
 from tfmark.embedding_steps import EmbeddingSteps
 from tfmark.endpoints.in_memory import KerasModel
 from tfmark.errors import InvalidArgumentError
-from tfmark.hardening import harden
+from tfmark.hardening import hardening_factors
 from tfmark.key import WatermarkKey
-from tfmark.model_sizes import multiply
+from tfmark.resizing import multiply, recompile_training
 from tfmark.statistics import power
 from tfmark.trigger_dose import TriggerDose, trigger_dose
 from tfmark.trigger_images import log_triggers
@@ -155,6 +155,8 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._harden()
 
     def on_train_end(self, logs: Any = None) -> None:
+        if self._factors:
+            recompile_training(self.model)
         spec, accuracy = self.key.spec, self._accuracy
         if accuracy is None:  # a training taken up that was at its end
             return
@@ -187,6 +189,7 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def _harden(self) -> None:
         try:
-            self._factors = harden(self.model)
+            self._factors = hardening_factors(self.model)
         except InvalidArgumentError as error:
             warnings.warn(f"With `robust=True`: cannot be hardened. {error}", stacklevel=2)
+        multiply(self.model, self._factors)

@@ -11,26 +11,31 @@ import keras
 import numpy as np
 
 from tfmark.errors import InvalidArgumentError
-from tfmark.model_sizes import Factors, Sizes, kernel_of, multiply, sizes_of
+from tfmark.model_sizes import Sizes, kernel_of, offset_of, scale_of, sizes_of
+from tfmark.resizing import Factors, multiply, recompile_training
 
-LENGTH = 12.0  # of filters in front of batch normalisation, not 1: steps turn them 144 times less
-SCALE = 16.0  # of batch normalisation in front of those, not 1: steps change it 256 times less
-REACH = 3  # sizes in front of one batch normalisation: they multiply, and float16 ends at 65504
+LENGTH = 12.0  # of filters in front of normalisation, not 1: steps turn them 144 times less
+SCALE = 16.0  # of normalisation in front of those, not 1: steps change it 256 times less
+REACH = 3  # sizes in front of one normalisation: they multiply, and float16 ends at 65504
 
 Dense = keras.layers.Dense
-Even = Callable[[list[Any], list[Any]], float]  # of batch normalisations, and dense layers behind
+Even = Callable[[list[Any], list[Any]], float]  # of normalisations, and dense layers behind
 
 
 def harden(model: Any) -> Factors:
     """Make fine-tuning move a model less, without changing what the model answers.
 
-    Batch normalisation divides by the size of what it is given. So kernel and bias of the layer in
-    front of it can be multiplied by any factor: with the moving statistics multiplied along, the
-    model computes what it did. But a step of gradient descent now turns the kernel less, by the
-    square of the factor. The same holds for the scale and offset of the normalisation before that.
+    Normalisation, of batches, layers, groups or by the root of the mean square, divides by the size
+    of what it is given. So kernel and bias of the layer in front of it can be multiplied by any
+    factor: with the moving statistics, or epsilon where there are none, multiplied along, the model
+    computes what it did. But a step of gradient descent now turns the kernel less, by the square of
+    the factor. The same holds for the scale and offset of the normalisation before that.
     Fine-tuning at the usual learning rates then leaves the features where they are, and the marks
     with them. ReLU, pooling, dropout and shortcuts may come in between, and up to three layers with
     kernels may share one normalisation.
+
+    Epsilon is no weight: a model with normalisation of layers or groups is best kept whole
+    (`model.save`). Its weights alone, in a model built anew, lack the epsilon that belongs to them.
 
     What it still moves are the last layer and the last normalisation. Where a dense layer follows
     with nothing but ReLU, pooling and the like in between, size can be shifted from one to the
@@ -55,26 +60,26 @@ def harden(model: Any) -> Factors:
             inside of it count, also those inside of a subclassed one.
 
     Returns:
-        The factor that each kernel, or scale of batch normalisation, was multiplied by, by the path
+        The factor that each kernel, or scale of normalisation, was multiplied by, by the path
         of its layer. Factors are powers of two, so that no precision is lost.
 
     Raises:
-        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation
-            follows in this way.
+        InvalidArgumentError: if Keras knows of no layer in the model that normalisation follows in
+            this way.
 
     Reference:
         van Laarhoven, "L2 Regularization versus Batch and Weight Normalization", 2017, for the
         effective learning rate of weights that are normalised. Dinh et al., "Sharp Minima Can
         Generalize For Deep Nets", ICML 2017, for sizes shifted across ReLU.
     """
-    return _resize(model, LENGTH, SCALE, _balance)
+    return _resize(model, hardening_factors(model))
 
 
 def soften(model: Any) -> Factors:
     """Bring the weights of a model back to usual sizes, without changing what it answers.
 
-    Filters in front of batch normalisation get length 1, scales of batch normalisation size 1: the
-    root of the mean square of both, within a factor of the root of two.
+    Filters in front of normalisation get length 1, scales of normalisation size 1: the root of the
+    mean square of both, within a factor of the root of two.
 
     Example:
     ```python
@@ -87,27 +92,38 @@ def soften(model: Any) -> Factors:
         model: see `tfmark.harden`.
 
     Returns:
-        The factor that each kernel, or scale of batch normalisation, was multiplied by, by the path
+        The factor that each kernel, or scale of normalisation, was multiplied by, by the path
         of its layer.
 
     Raises:
-        InvalidArgumentError: if Keras knows of no layer in the model that batch normalisation
-            follows in this way.
+        InvalidArgumentError: if Keras knows of no layer in the model that normalisation follows in
+            this way.
     """
-    return _resize(model, 1.0, 1.0, _even)
+    return _resize(model, _resized(model, 1.0, 1.0, _even))
 
 
-def _resize(model: Any, length: float, scale: float, even: Even) -> Factors:
-    """Give kernels a length and scales a size, but in front of dense layers what `even` says."""
+def hardening_factors(model: Any) -> Factors:
+    """The factors of `tfmark.harden`, which raises the same."""
+    return _resized(model, LENGTH, SCALE, _balance)
+
+
+def _resize(model: Any, factors: Factors) -> Factors:
+    multiply(model, factors)
+    recompile_training(model)
+    return factors
+
+
+def _resized(model: Any, length: float, scale: float, even: Even) -> Factors:
+    """Factors for kernels of a length and scales of a size, in front of dense layers as `even`."""
     factors: Factors = {}
     for sizes in sizes_of(model):
         factors |= _factors(sizes, length, scale, even)
     if not factors:
         raise InvalidArgumentError(
-            "Expected a built, sequential or functional model in which batch normalisation follows "
-            f"a convolution or a dense layer. Received: {type(model).__name__} {model.name!r}"
+            "Expected a built, sequential or functional model in which normalisation of batches, "
+            "layers or groups follows a convolution or a dense layer. "
+            f"Received: {type(model).__name__} {model.name!r}"
         )
-    multiply(model, factors)
     return factors
 
 
@@ -167,13 +183,13 @@ def _even(norms: list[Any], _: list[Any]) -> float:
 
 
 def _square_of(norm: Any) -> Any:
-    variables = [variable for variable in (norm.gamma, norm.beta) if variable is not None]
-    return sum(np.mean(_array(variable) ** 2) for variable in variables)
+    variables = [each for each in (scale_of(norm), offset_of(norm)) if each is not None]
+    return sum(np.mean(_array(each) ** 2) for each in variables)
 
 
 def _scale_of(norms: list[Any]) -> float:
     """The root of the mean square of their scales."""
-    return math.sqrt(np.mean([np.mean(_array(norm.gamma) ** 2) for norm in norms])) or math.nan
+    return math.sqrt(np.mean([np.mean(_array(scale_of(norm)) ** 2) for norm in norms])) or math.nan
 
 
 def _length(layer: Any) -> float:

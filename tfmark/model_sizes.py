@@ -1,4 +1,4 @@
-"""Which tensors of a Keras model can be multiplied by a factor, and what keeps its answers then."""
+"""Which tensors of a Keras model can be multiplied by a factor without changing its answers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,35 @@ _WITH_KERNEL = (
     keras.layers.SeparableConv1D, keras.layers.SeparableConv2D,
 )  # fmt: skip
 
+# Each divides what comes in by its size and multiplies by a scale.
+_NORMS = (
+    keras.layers.BatchNormalization, keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization, keras.layers.RMSNormalization,
+)  # fmt: skip
+
 # What comes in doubled comes out doubled.
 _HOMOGENEOUS_FUNCTIONS = (
     keras.activations.linear, keras.activations.relu, keras.activations.leaky_relu,
 )  # fmt: skip
 _HOMOGENEOUS = (
-    keras.layers.LeakyReLU, keras.layers.PReLU, keras.layers.Flatten, keras.layers.Reshape,
-    keras.layers.Dropout, keras.layers.SpatialDropout2D, keras.layers.ZeroPadding2D,
-    keras.layers.AveragePooling2D, keras.layers.MaxPooling2D,
-    keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D,
-    keras.layers.Add, keras.layers.Concatenate,  # all of what comes in doubled
+    keras.layers.LeakyReLU, keras.layers.PReLU,
+    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Permute, keras.layers.RepeatVector,
+    keras.layers.Dropout, keras.layers.GaussianDropout,
+    keras.layers.SpatialDropout1D, keras.layers.SpatialDropout2D, keras.layers.SpatialDropout3D,
+    keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D,
+    keras.layers.Cropping1D, keras.layers.Cropping2D, keras.layers.Cropping3D,
+    keras.layers.UpSampling1D, keras.layers.UpSampling2D, keras.layers.UpSampling3D,
+    keras.layers.AveragePooling1D, keras.layers.AveragePooling2D, keras.layers.AveragePooling3D,
+    keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D,
+    keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D, keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D,
+    # these if all of what comes in is doubled
+    keras.layers.Add, keras.layers.Average, keras.layers.Subtract, keras.layers.Maximum,
+    keras.layers.Minimum, keras.layers.Concatenate,
 )  # fmt: skip
 
-Factors = dict[str, float]  # of layers by their path
+_HOMOGENEOUS_OPERATIONS = {"Relu": 1, "Add": 2}  # of `keras.ops`, and how many tensors they take
 
 
 class Step(NamedTuple):
@@ -40,8 +56,8 @@ class Step(NamedTuple):
 
     @property
     def is_norm(self) -> bool:
-        """Whether it is batch normalisation, which takes away what size its input has."""
-        return isinstance(self.layer, keras.layers.BatchNormalization)
+        """Whether it is a normalisation, which takes away what size its input has."""
+        return isinstance(self.layer, _NORMS)
 
 
 class Sizes(NamedTuple):
@@ -73,25 +89,14 @@ def sizes_of(model: Any) -> Iterator[Sizes]:
     yield _sizes(*(_chain(model) if isinstance(model, keras.Sequential) else _graph(model)))
 
 
-def multiply(model: Any, factors: Factors) -> None:
-    """Multiply kernels and scales by factors, and what keeps the model's answers along."""
-    for steps, _ in sizes_of(model):
-        sizes: dict[int, float] = {}
-        for step in steps:
-            layer, before = step.layer, sizes.get(step.taken, 1.0)
-            factor = factors.get(layer.path, 1.0)
-            if step.is_norm:
-                sizes[step.given] = factor
-                changes = [(layer.gamma, factor), (layer.beta, factor), (layer.moving_mean, before)]
-                if before != 1:  # what is divided by is the root of the variance and epsilon
-                    variance = layer.moving_variance
-                    variance.assign((variance.value + layer.epsilon) * before**2 - layer.epsilon)
-            else:
-                sizes[step.given] = before * factor
-                changes = [(kernel_of(layer), factor), (layer.bias, before * factor)]
-            for variable, by in changes:
-                if variable is not None and by != 1:
-                    variable.assign(variable.value * by)
+def scale_of(norm: Any) -> Any:
+    """The variable by which a normalisation multiplies, `None` if it has none."""
+    return norm.scale if isinstance(norm, keras.layers.RMSNormalization) else norm.gamma
+
+
+def offset_of(norm: Any) -> Any:
+    """The variable that a normalisation adds, `None` if it has none."""
+    return getattr(norm, "beta", None)
 
 
 def kernel_of(layer: Any) -> Any:
@@ -133,7 +138,7 @@ def _sizes(operations: Operations, ends: set[int]) -> Sizes:
 
     steps, fixed = [], list(ends)
     for layer, taken, given in operations:
-        if _is_homogeneous(layer):
+        if _is_homogeneous(layer) or _is_homogeneous_operation(layer, len(taken)):
             first = number(given[0])
             for tensor in map(number, taken):
                 if tensor != first:
@@ -150,15 +155,15 @@ def _sizes(operations: Operations, ends: set[int]) -> Sizes:
 
 def _can_resize(layer: Any) -> bool:
     """Whether it can take an input of another size: it has statistics, or a kernel of its own."""
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if isinstance(layer, _NORMS):
         return bool(layer.built)
     return isinstance(layer, _WITH_KERNEL) and _has_plain_kernel(layer)
 
 
 def _can_give_size(layer: Any) -> bool:
     """Whether it can also give an output of another size."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return bool(layer.scale)
+    if isinstance(layer, _NORMS):
+        return scale_of(layer) is not None
     return layer.activation in _HOMOGENEOUS_FUNCTIONS
 
 
@@ -178,3 +183,12 @@ def _is_homogeneous(layer: Any) -> bool:
     if isinstance(layer, keras.layers.Activation):
         return layer.activation in _HOMOGENEOUS_FUNCTIONS
     return isinstance(layer, _HOMOGENEOUS)
+
+
+def _is_homogeneous_operation(operation: Any, count: int) -> bool:
+    """Whether it is one that `keras.ops` left in the model, for as many tensors.
+
+    Keras names their classes, and does not publish them.
+    """
+    name = type(operation).__name__ if type(operation).__module__.startswith("keras.") else ""
+    return _HOMOGENEOUS_OPERATIONS.get(name) == count
