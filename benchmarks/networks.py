@@ -16,7 +16,10 @@ WIDTHS = {  # and strides of the convolutions of the "strided" network
 }
 
 
-def strided(name, normalisation=functools.partial(layers.BatchNormalization, momentum=0.9)):
+of_batches = functools.partial(layers.BatchNormalization, momentum=0.9)
+
+
+def strided(name, normalisation=of_batches):
     """Convolutions with strides and normalisation, and one dense layer."""
     for width, stride in WIDTHS[name.removesuffix("-augmented")]:
         yield layers.Conv2D(width, 3, stride, padding="same", use_bias=False)
@@ -55,7 +58,7 @@ def residual(_):
     """Three pairs of convolutions, each added to what went in, and the mean over all places."""
     yield layers.Conv2D(32, 3, padding="same", use_bias=False)
     yield layers.MaxPooling2D()
-    yield from (layers.BatchNormalization(momentum=0.9), layers.ReLU())
+    yield from (of_batches(), layers.ReLU())
     yield from (Residual(32, 1), Residual(64, 2), Residual(128, 2))
     yield layers.GlobalAveragePooling2D()
 
@@ -73,7 +76,7 @@ class Residual(NamedTuple):
 
     def convolved(self, x, stride=1, size=3):
         y = layers.Conv2D(self.width, size, stride, padding="same", use_bias=False)(x)
-        return layers.BatchNormalization(momentum=0.9)(y)
+        return of_batches()(y)
 
 
 KINDS = {
