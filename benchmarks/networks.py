@@ -1,4 +1,4 @@
-"""Small networks of seven kinds, to be marked and attacked."""
+"""Small networks of eight kinds, to be marked and attacked."""
 
 import functools
 from typing import NamedTuple
@@ -25,6 +25,12 @@ def strided(name, normalisation=of_batches):
         yield layers.Conv2D(width, 3, stride, padding="same", use_bias=False)
         yield from (normalisation(), layers.ReLU())
     yield layers.Flatten()
+
+
+def hidden(name):
+    """The same, and one more dense layer, with dropout, which nothing normalises."""
+    yield from strided(name)
+    yield from (layers.Dense(128, activation="relu"), layers.Dropout(0.5))
 
 
 def vgg(_):
@@ -83,6 +89,7 @@ KINDS = {
     "strided": strided,
     "groups": functools.partial(strided, normalisation=lambda: layers.GroupNormalization(8)),
     "layers": functools.partial(strided, normalisation=layers.LayerNormalization),
+    "hidden": hidden,
     "vgg": vgg, "blocks": blocks, "plain": plain, "residual": residual,
 }  # fmt: skip
 

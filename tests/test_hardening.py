@@ -1,10 +1,12 @@
 """`tfmark.harden` and `WatermarkCallback(robust=True)`: the same answers, harder to fine-tune."""
 
+import itertools
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfmark
 from tests.conftest import small_cnn
@@ -140,6 +142,37 @@ def test_scales_that_reach_the_last_layer_along_shortcuts_are_balanced_with_it()
     factors = tfmark.harden(model)
     assert factors["left"] == factors["right"] == 1 / factors["head"] > 1
     np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-6)
+
+
+def test_dense_layers_behind_the_last_normalisation_share_what_steps_move():
+    keras.utils.set_random_seed(1)
+    stack = [keras.Input((40,)), layers.Dense(32), layers.BatchNormalization(), layers.ReLU()]
+    stack += [layers.Dense(16, "relu"), layers.Dropout(0.5), layers.Dense(8, "relu")]
+    model = keras.Sequential([*stack, layers.Dense(4)])
+    for variable, by in ((model.layers[1].gamma, 4), (model.layers[-1].kernel, 8)):
+        variable.assign(variable * by)  # as training can leave them, far from even
+    x = np.random.default_rng(0).normal(size=(64, 40)).astype("float32")
+    variables = [variable for layer in model.layers[3:] for variable in layer.trainable_variables]
+    variables = [model.layers[1].gamma, *variables[::2]]
+
+    def moved():
+        """By steps on each: mean squares of the gradients of a score, over inputs and classes."""
+        total = np.zeros(len(variables))
+        for one, class_id in itertools.product(x, range(4)):
+            with tf.GradientTape() as tape:
+                score = model(one[np.newaxis])[0, class_id]
+            total += [np.sum(np.square(grad)) for grad in tape.gradient(score, variables)]
+        return total / 4 / len(x)
+
+    before, answers = moved(), model(x).numpy()
+    factors = tfmark.harden(model)
+    np.testing.assert_allclose(model(x).numpy(), answers, rtol=1e-4, atol=1e-6)
+    assert len(factors) == 5
+    assert moved().sum() < before.sum() / 4
+    assert moved().max() / moved().min() < before.max() / before.min() / 20
+    tfmark.soften(model)
+    lengths = [np.linalg.norm(variable, axis=0).mean() for variable in variables[1:]]
+    assert max(lengths) / min(lengths) < 2.1  # of all dense layers; factors are powers of two
 
 
 @EACH_NORMALISATION

@@ -10,16 +10,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfmark.dense_tails import Tail, balanced, evened, size_of, tails_of
 from tfmark.errors import InvalidArgumentError
-from tfmark.model_sizes import Sizes, kernel_of, offset_of, scale_of, sizes_of
+from tfmark.model_sizes import Sizes, kernel_of, sizes_of
 from tfmark.resizing import Factors, multiply, recompile_training
 
 LENGTH = 12.0  # of filters in front of normalisation, not 1: steps turn them 144 times less
 SCALE = 16.0  # of normalisation in front of those, not 1: steps change it 256 times less
-REACH = 3  # sizes in front of one normalisation: they multiply, and float16 ends at 65504
 
-Dense = keras.layers.Dense
-Even = Callable[[list[Any], list[Any]], float]  # of normalisations, and dense layers behind
+Shift = Callable[[Tail], list[float]]  # gives a factor for each size of a tail
 
 
 def harden(model: Any) -> Factors:
@@ -37,9 +36,9 @@ def harden(model: Any) -> Factors:
     Epsilon is no weight: a model with normalisation of layers or groups is best kept whole
     (`model.save`). Its weights alone, in a model built anew, lack the epsilon that belongs to them.
 
-    What it still moves are the last layer and the last normalisation. Where a dense layer follows
-    with nothing but ReLU, pooling and the like in between, size can be shifted from one to the
-    other. It is shifted to where a step on both moves the scores least.
+    What it still moves are the last normalisation and the dense layers behind it. Where these
+    follow with nothing but ReLU, pooling and the like in between, size can be shifted from one to
+    the other. It is shifted to where a step on all of them moves the scores least.
 
     Do it when training is over, as it slows down your own training too; `tfmark.soften` before
     training on. A thief who knows of it can do that as well.
@@ -79,7 +78,8 @@ def soften(model: Any) -> Factors:
     """Bring the weights of a model back to usual sizes, without changing what it answers.
 
     Filters in front of normalisation get length 1, scales of normalisation size 1: the root of the
-    mean square of both, within a factor of the root of two.
+    mean square of both, within a factor of the root of two. Of dense layers behind the last
+    normalisation all get about the same length.
 
     Example:
     ```python
@@ -99,12 +99,12 @@ def soften(model: Any) -> Factors:
         InvalidArgumentError: if Keras knows of no layer in the model that normalisation follows in
             this way.
     """
-    return _resize(model, _resized(model, 1.0, 1.0, _even))
+    return _resize(model, _resized(model, 1.0, 1.0, evened))
 
 
 def hardening_factors(model: Any) -> Factors:
     """The factors of `tfmark.harden`, which raises the same."""
-    return _resized(model, LENGTH, SCALE, _balance)
+    return _resized(model, LENGTH, SCALE, balanced)
 
 
 def _resize(model: Any, factors: Factors) -> Factors:
@@ -113,11 +113,11 @@ def _resize(model: Any, factors: Factors) -> Factors:
     return factors
 
 
-def _resized(model: Any, length: float, scale: float, even: Even) -> Factors:
-    """Factors for kernels of a length and scales of a size, in front of dense layers as `even`."""
+def _resized(model: Any, length: float, scale: float, shift: Shift) -> Factors:
+    """Factors for kernels of a length and scales of a size, and shift sizes of tails."""
     factors: Factors = {}
     for sizes in sizes_of(model):
-        factors |= _factors(sizes, length, scale, even)
+        factors |= _factors(sizes, length, scale, shift)
     if not factors:
         raise InvalidArgumentError(
             "Expected a built, sequential or functional model in which normalisation of batches, "
@@ -127,82 +127,38 @@ def _resized(model: Any, length: float, scale: float, even: Even) -> Factors:
     return factors
 
 
-def _factors(sizes: Sizes, length: float, scale: float, even: Even) -> Factors:
+def _factors(sizes: Sizes, length: float, scale: float, shift: Shift) -> Factors:
     """By what to multiply the kernel, or the scale, of each step between sizes that are free."""
+    shifted: dict[int, float] = {}
+    for tail in tails_of(sizes):
+        shifted |= dict(zip(tail.sizes, map(_power, shift(tail)), strict=True))
 
     @functools.cache
     def chosen(size: int) -> float:
+        if not sizes.fades(size):
+            return shifted.get(size, 1.0)
         givers = [step for step in sizes.steps if step.given == size]
         norms = [step.layer for step in givers if step.is_norm]
-        if _fades(sizes, size):
-            if norms:
-                return _power(scale / _scale_of(norms))
-            return _power(*(chosen(step.taken) * length / _length(step.layer) for step in givers))
-        heads = _heads(sizes, size)
-        return _power(even(norms, heads)) if heads and len(norms) == len(givers) else 1.0
+        if norms:
+            return _power(scale / size_of(norms))
+        return _power(*(chosen(step.taken) * length / _length(step.layer) for step in givers))
 
     factors = {}
     for step in sizes.steps:
         before, after = chosen(step.taken), chosen(step.given)
         factor = after if step.is_norm else after / before
-        if factor != 1 or _fades(sizes, step.given):
+        if factor != 1 or sizes.fades(step.given):
             factors[step.layer.path] = factor
     return factors
 
 
-def _fades(sizes: Sizes, size: int, kernels: int = 0) -> bool:
-    """Whether normalisation takes a size away again, behind no more kernels than may be."""
-    takers = sizes.takers(size)
-    return bool(takers) and all(
-        step.is_norm or (kernels + 1 < REACH and _fades(sizes, step.given, kernels + 1))
-        for step in takers
-    )
-
-
-def _heads(sizes: Sizes, size: int) -> list[Any]:
-    """The dense layers that do not let a size fade; none if others do not either."""
-    heads = [step for step in sizes.takers(size) if not (step.is_norm or _fades(sizes, step.given))]
-    usable = all(isinstance(step.layer, Dense) and step.given in sizes.fixed for step in heads)
-    return [step.layer for step in heads] if usable else []
-
-
-def _balance(norms: list[Any], heads: list[Any]) -> float:
-    """The factor at which a step on scales moves the scores as far as one on the heads.
-
-    One moves them by the squares of the kernel, the other by the squares of its inputs. Behind ReLU
-    half of what is normalised is left.
-    """
-    kernels = [_array(head.kernel) for head in heads]
-    weights = sum(np.sum(kernel**2) / kernel.shape[1] for kernel in kernels)
-    inputs = sum(len(kernel) for kernel in kernels) * sum(map(_square_of, norms)) / 2
-    return float((weights / inputs) ** 0.25) if inputs > 0 else math.nan
-
-
-def _even(norms: list[Any], _: list[Any]) -> float:
-    return 1 / _scale_of(norms)
-
-
-def _square_of(norm: Any) -> Any:
-    variables = [each for each in (scale_of(norm), offset_of(norm)) if each is not None]
-    return sum(np.mean(_array(each) ** 2) for each in variables)
-
-
-def _scale_of(norms: list[Any]) -> float:
-    """The root of the mean square of their scales."""
-    return math.sqrt(np.mean([np.mean(_array(scale_of(norm)) ** 2) for norm in norms])) or math.nan
-
-
 def _length(layer: Any) -> float:
     """The root of the mean square of the lengths of its filters."""
-    kernel = _array(kernel_of(layer))
+    kernel = keras.ops.convert_to_numpy(kernel_of(layer)).astype(np.float64)
     filters = kernel.shape[-1]
     if isinstance(layer, keras.layers.DepthwiseConv1D | keras.layers.DepthwiseConv2D):
         filters *= kernel.shape[-2]
     return math.sqrt(np.sum(kernel**2) / filters) or math.nan
-
-
-def _array(variable: Any) -> Any:
-    return keras.ops.convert_to_numpy(variable).astype(np.float64)
 
 
 def _power(*factors: float) -> float:

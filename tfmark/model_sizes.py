@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import keras
 
+REACH = 3  # sizes in front of one normalisation: they multiply, and float16 ends at 65504
+
 # Each multiplies what comes in by a kernel and adds a bias.
 _WITH_KERNEL = (
     keras.layers.Dense,
@@ -75,6 +77,14 @@ class Sizes(NamedTuple):
         if size in self.fixed:
             return []
         return [step for step in self.steps if step.taken == size]
+
+    def fades(self, size: int, kernels: int = 0) -> bool:
+        """Whether normalisation takes a size away again, behind no more kernels than may be."""
+        takers = self.takers(size)
+        return bool(takers) and all(
+            step.is_norm or (kernels + 1 < REACH and self.fades(step.given, kernels + 1))
+            for step in takers
+        )
 
 
 def sizes_of(model: Any) -> Iterator[Sizes]:
