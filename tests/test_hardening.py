@@ -127,14 +127,17 @@ def test_no_more_than_three_kernels_in_a_row_are_hardened():
     assert {path.rpartition("/")[2] for path in factors} == {"2", "3", "4"}
 
 
-def test_scales_that_reach_the_last_layer_along_shortcuts_are_balanced_with_it():
+@pytest.mark.parametrize(
+    "join", [lambda *x: layers.ReLU()(layers.Add()(x)), lambda x, y: keras.ops.relu(x + y)]
+)
+def test_scales_that_reach_the_last_layer_along_shortcuts_are_balanced_with_it(join):
     keras.utils.set_random_seed(1)
     image = keras.Input((8, 8, 4))
     left, right = (
         layers.BatchNormalization(name=name)(layers.Conv2D(6, 1)(image))
         for name in ("left", "right")
     )
-    x = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Add()([left, right])))
+    x = layers.GlobalAveragePooling2D()(join(left, right))
     model = keras.Model(image, layers.Dense(3, "softmax", name="head")(x))
     model.get_layer("head").kernel.assign(model.get_layer("head").kernel * 64)
     x = np.random.default_rng(0).normal(size=(16, 8, 8, 4)).astype("float32")
@@ -165,6 +168,15 @@ def test_soften_gives_dense_layers_behind_the_last_normalisation_one_length():
     lengths = [np.linalg.norm(kernel, axis=0).mean() for kernel in tail[1:]]
     assert max(lengths) / min(lengths) < 3  # from 9; factors are powers of two
     assert tail[0].numpy().mean() == 1.0
+
+
+def test_a_constant_that_is_added_keeps_its_size():
+    """Unlike a shortcut: nothing multiplies it along."""
+    image = keras.Input((6,))
+    x = layers.BatchNormalization(name="before")(layers.Dense(8)(image)) + 1.0
+    x = layers.BatchNormalization(name="behind")(layers.Dense(8)(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    assert "before" not in tfmark.harden(model)
 
 
 def test_dense_layers_behind_the_last_normalisation_share_what_steps_move():
