@@ -221,9 +221,10 @@ def test_marks_outlive_fine_tuning(digits, make_key, make):
 def test_what_callbacks_keep_at_the_end_of_an_epoch_is_hardened(digits, make_key, tmp_path, make):
     """And answers as it does to callbacks behind, which ask with a compiled function."""
     answers = {}
+    x = digits.x_test[:64].astype("float32")  # as triggers are, for which it was compiled
 
     def ask(epoch, _):
-        answers[epoch] = model.predict(digits.x_test[:64], verbose=0)
+        answers[epoch] = model.predict(x, verbose=0)
 
     watermark = tfmark.WatermarkCallback(make_key(), inject_every=2, robust=True)
     save = keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras")
@@ -235,7 +236,7 @@ def test_what_callbacks_keep_at_the_end_of_an_epoch_is_hardened(digits, make_key
     for epoch, seen in answers.items():
         kept = keras.saving.load_model(tmp_path / f"{epoch + 1}.keras")
         assert set(tfmark.harden(kept).values()) == {1.0}
-        np.testing.assert_allclose(kept.predict(digits.x_test[:64], verbose=0), seen, atol=1e-5)
+        np.testing.assert_allclose(kept.predict(x, verbose=0), seen, atol=1e-5)
 
 
 @EACH_NORMALISATION

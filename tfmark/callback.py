@@ -14,7 +14,7 @@ from tfmark.endpoints.in_memory import KerasModel
 from tfmark.errors import InvalidArgumentError
 from tfmark.hardening import hardening_factors
 from tfmark.key import WatermarkKey
-from tfmark.resizing import multiply, recompile_training
+from tfmark.resizing import CompiledFunctions, recompile
 from tfmark.statistics import power
 from tfmark.trigger_dose import TriggerDose, trigger_dose
 from tfmark.trigger_images import log_triggers
@@ -120,6 +120,7 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._accuracy = None
+        self._functions = CompiledFunctions(self.model)
         if self.trigger_log_dir is not None:
             log_triggers(self.key, self.trigger_log_dir)
         if self._changes_steps() and keras.backend.backend() != "tensorflow":
@@ -135,7 +136,7 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self._factors:
-            multiply(self.model, {path: 1 / factor for path, factor in self._factors.items()})
+            self._functions.multiply({path: 1 / size for path, size in self._factors.items()})
             self._factors = {}
         if self._steps is not None:
             self._steps.begin_epoch()
@@ -156,7 +157,7 @@ class WatermarkCallback(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._factors:
-            recompile_training(self.model)
+            recompile(self.model)
         spec, accuracy = self.key.spec, self._accuracy
         if accuracy is None:  # a training taken up that was at its end
             return
@@ -192,4 +193,5 @@ class WatermarkCallback(keras.callbacks.Callback):
             self._factors = hardening_factors(self.model)
         except InvalidArgumentError as error:
             warnings.warn(f"With `robust=True`: cannot be hardened. {error}", stacklevel=2)
-        multiply(self.model, self._factors)
+            return
+        self._functions.multiply(self._factors)

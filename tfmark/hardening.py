@@ -13,7 +13,7 @@ import numpy as np
 from tfmark.dense_tails import Tail, balanced, evened, size_of, tails_of
 from tfmark.errors import InvalidArgumentError
 from tfmark.model_sizes import Sizes, kernel_of, sizes_of
-from tfmark.resizing import Factors, multiply, recompile_training
+from tfmark.resizing import Factors, multiply, recompile
 
 LENGTH = 12.0  # of filters in front of normalisation, not 1: steps turn them 144 times less
 SCALE = 16.0  # of normalisation in front of those, not 1: steps change it 256 times less
@@ -109,7 +109,7 @@ def hardening_factors(model: Any) -> Factors:
 
 def _resize(model: Any, factors: Factors) -> Factors:
     multiply(model, factors)
-    recompile_training(model)
+    recompile(model)
     return factors
 
 

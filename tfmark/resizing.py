@@ -14,8 +14,7 @@ Factors = dict[str, float]  # of layers by their path
 def multiply(model: Any, factors: Factors) -> None:
     """Multiply kernels and scales by factors, and what keeps the model's answers along.
 
-    What the model predicts and evaluates with is compiled anew if numbers were changed that Keras
-    compiles in. What it is trained with is not: see `recompile_training`.
+    That can be epsilon, a number that Keras compiles in: see `recompile` and `CompiledFunctions`.
     """
     for steps, _ in sizes_of(model):
         sizes: dict[int, float] = {}
@@ -32,9 +31,6 @@ def multiply(model: Any, factors: Factors) -> None:
             for variable, by in changes:
                 if variable is not None and by != 1:
                     variable.assign(variable.value * by)
-    if _has_compiled_epsilon(model):
-        model.make_predict_function(force=True)
-        model.make_test_function(force=True)
 
 
 def _take_away(norm: Any, size: float) -> list[tuple[Any, float]]:
@@ -51,13 +47,38 @@ def _take_away(norm: Any, size: float) -> list[tuple[Any, float]]:
     return [(norm.moving_mean, size)]
 
 
-def recompile_training(model: Any) -> None:
-    """Let Keras compile the training step anew if `multiply` changed numbers that are in it."""
-    if _has_compiled_epsilon(model):
+def recompile(model: Any) -> None:
+    """Let Keras compile all functions of a model anew if epsilon is in them."""
+    if _epsilons(model):
+        model.make_predict_function(force=True)
+        model.make_test_function(force=True)
         model.make_train_function(force=True)
 
 
-def _has_compiled_epsilon(model: Any) -> bool:
-    """Whether sizes in it end at normalisations without statistics."""
+class CompiledFunctions:
+    """What a model predicts and evaluates with while a training goes on, for each epsilon it has.
+
+    To compile these at the end of each epoch would take time, and TensorFlow warns of it.
+    """
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._kept: dict[tuple[float, ...], tuple[Any, Any]] = {}
+
+    def multiply(self, factors: Factors) -> None:
+        """Multiply weights of the model, and exchange its functions."""
+        model = self._model
+        self._kept[_epsilons(model)] = model.predict_function, model.test_function
+        multiply(model, factors)
+        functions = self._kept.get(
+            _epsilons(model), (None, None)
+        )  # Keras compiles where it is None
+        model.predict_function, model.test_function = functions
+
+
+def _epsilons(model: Any) -> tuple[float, ...]:
+    """Of all normalisations without statistics that sizes end at."""
     norms = (step.layer for sizes in sizes_of(model) for step in sizes.steps if step.is_norm)
-    return not all(isinstance(norm, keras.layers.BatchNormalization) for norm in norms)
+    return tuple(
+        norm.epsilon for norm in norms if not isinstance(norm, keras.layers.BatchNormalization)
+    )
