@@ -71,7 +71,7 @@ def harden(model: Any) -> Factors:
         effective learning rate of weights that are normalised. Dinh et al., "Sharp Minima Can
         Generalize For Deep Nets", ICML 2017, for sizes shifted across ReLU.
     """
-    return _resize(model, hardening_factors(model))
+    return _multiplied(model, hardening_factors(model))
 
 
 def soften(model: Any) -> Factors:
@@ -99,25 +99,26 @@ def soften(model: Any) -> Factors:
         InvalidArgumentError: if Keras knows of no layer in the model that normalisation follows in
             this way.
     """
-    return _resize(model, _resized(model, 1.0, 1.0, evened))
+    return _multiplied(model, _factors(model, 1.0, 1.0, evened))
 
 
 def hardening_factors(model: Any) -> Factors:
     """The factors of `tfmark.harden`, which raises the same."""
-    return _resized(model, LENGTH, SCALE, balanced)
+    return _factors(model, LENGTH, SCALE, balanced)
 
 
-def _resize(model: Any, factors: Factors) -> Factors:
+def _multiplied(model: Any, factors: Factors) -> Factors:
+    """The same factors, when the model has been multiplied by them."""
     multiply(model, factors)
     recompile(model)
     return factors
 
 
-def _resized(model: Any, length: float, scale: float, shift: Shift) -> Factors:
-    """Factors for kernels of a length and scales of a size, and shift sizes of tails."""
+def _factors(model: Any, length: float, scale: float, shift: Shift) -> Factors:
+    """Factors that give kernels a length and scales a size, and shift sizes along tails."""
     factors: Factors = {}
     for sizes in sizes_of(model):
-        factors |= _factors(sizes, length, scale, shift)
+        factors |= _factors_of(sizes, length, scale, shift)
     if not factors:
         raise InvalidArgumentError(
             "Expected a built, sequential or functional model in which normalisation of batches, "
@@ -127,7 +128,7 @@ def _resized(model: Any, length: float, scale: float, shift: Shift) -> Factors:
     return factors
 
 
-def _factors(sizes: Sizes, length: float, scale: float, shift: Shift) -> Factors:
+def _factors_of(sizes: Sizes, length: float, scale: float, shift: Shift) -> Factors:
     """By what to multiply the kernel, or the scale, of each step between sizes that are free."""
     shifted: dict[int, float] = {}
     for tail in tails_of(sizes):

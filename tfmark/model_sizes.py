@@ -164,7 +164,7 @@ def _sizes(operations: Operations, ends: set[int]) -> Sizes:
 
 
 def _can_resize(layer: Any) -> bool:
-    """Whether it can take an input of another size: it has statistics, or a kernel of its own."""
+    """Whether it can take an input of another size: it normalises, or has a kernel of its own."""
     if isinstance(layer, _NORMS):
         return bool(layer.built)
     return isinstance(layer, _WITH_KERNEL) and _has_plain_kernel(layer)

@@ -70,9 +70,8 @@ class CompiledFunctions:
         model = self._model
         self._kept[_epsilons(model)] = model.predict_function, model.test_function
         multiply(model, factors)
-        functions = self._kept.get(
-            _epsilons(model), (None, None)
-        )  # Keras compiles where it is None
+        # Keras compiles anew where it finds `None`.
+        functions = self._kept.get(_epsilons(model), (None, None))
         model.predict_function, model.test_function = functions
 
 
