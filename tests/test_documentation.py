@@ -174,3 +174,15 @@ def test_links_of_a_page_lead_to_files(page):
 def test_the_two_commands_of_the_readme_are_the_ones_that_ci_runs():
     """They install tfmark, so they are skipped here; .ci/run takes lines that begin so."""
     assert len(re.findall(r"^pip install -e", TEXTS["README.md"], re.MULTILINE)) == 2
+
+
+def test_accusations_in_the_readme_are_those_that_were_measured():
+    results = ROOT.joinpath("benchmarks/results/README.md").read_text("utf-8")
+    rows = re.findall(r"^\| ordinary \| ([\d.]+) \| (\d+) \| 10000 \|", results, re.M)
+    measured = {alpha: int(count) for alpha, count in rows}
+    said = re.search(
+        r"gave (\d+) accusations in 10,000 at\s+alpha = 0.01, and (\d+) at 0.0001",
+        TEXTS["README.md"],
+    )
+    assert int(said[1]) == measured["0.01"]
+    assert int(said[2]) == measured["0.0001"]
