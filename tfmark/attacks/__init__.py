@@ -18,13 +18,12 @@ from tfmark.attacks.data import AttackData
 from tfmark.attacks.extraction import Extract
 from tfmark.attacks.fine_pruning import FinePrune
 from tfmark.attacks.fine_tuning import FineTune
+from tfmark.attacks.in_front import InFront, InputTransformation
 from tfmark.attacks.inputs import (
     BitDepth,
     Blur,
     Flip,
-    InFront,
     InputNoise,
-    InputTransformation,
     Jpeg,
     Resize,
     Shift,
